@@ -1,0 +1,40 @@
+# Two commands matter: `make demo` and `make test`. Both create what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SECONDS ?=
+
+.PHONY: demo test lint bench schema clean
+.DEFAULT_GOAL := test
+
+# One virtual environment for all; each stamp says which extras are in it and is renewed with pyproject.toml.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/edge-gateway demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test
+	$(BIN)/python -m bench $(ARGS)
+
+schema: $(VENV)/.test
+	$(BIN)/edge-gateway schema > config/gateway.schema.json
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""edge-gateway: PLC readings, kept on disk until the broker has them."""

@@ -1,0 +1,178 @@
+"""The contract between the gateway and a protocol: the section that configures a device, and the open driver."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Hashable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from gateway.model import Gap, Sample
+from gateway.quantities import Duration, Name, PositiveDuration
+
+DEFAULT_HEARTBEAT_S: Final = 900.0
+
+
+class Section(BaseModel):
+    """A part of the config: frozen once loaded, and closed to keys that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def parse_deadband(value: object) -> object:
+    """Read a deadband: a number is absolute, `"2%"` is a share of the tag's range."""
+    if isinstance(value, str) and value.endswith("%"):
+        return Percent(share=Decimal(value[:-1]) / 100)
+    return value
+
+
+class Percent(Section):
+    """A deadband that is a share of the tag's range: `share` is 0.02 for "2%"."""
+
+    share: Decimal = Field(ge=0, le=1)
+
+    def __str__(self) -> str:
+        """Write it as the config did."""
+        return f"{self.share * 100:f}%"
+
+
+Deadband = Annotated[Percent | Annotated[Decimal, Field(ge=0)], BeforeValidator(parse_deadband)]
+TagName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class Tag(Section):
+    """One configured point of a PLC: what all protocols have in common.
+
+    The value that leaves the gateway is raw * scale + offset.
+    """
+
+    name: TagName
+    unit: str | None = Field(default=None, description="UCUM code or free text")
+    description: str | None = None
+    interval: PositiveDuration | None = Field(default=None, description="default: the device's interval")
+    scale: Decimal | None = None
+    offset: Decimal | None = None
+    deadband: Deadband | None = Field(
+        default=None,
+        description='0: changes only; a number: absolute; "2%": of the range; omitted: every read',
+    )
+    heartbeat: PositiveDuration | None = Field(default=None, description="default: the device's heartbeat")
+    range: tuple[Decimal, Decimal] | None = Field(default=None, description="[low, high]")
+
+    @property
+    def source(self) -> str:
+        """Where the value comes from, in the protocol's own notation; part of the tag's meta."""
+        raise NotImplementedError
+
+    @property
+    def value_type(self) -> str | None:
+        """Name of the raw value's type, as the config names it; None where only the PLC knows."""
+        raise NotImplementedError
+
+    @property
+    def code(self) -> str:
+        """How the tag's value, once scaled, is packed on disk (see `Meta.codes`)."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the devices of one running gateway share.
+
+    `links` are the open connections that several devices use (one TCP endpoint with several units, one serial
+    line), by the link's own key; a driver puts the link there that the next device on it will find.
+    """
+
+    gateway_id: str
+    links: dict[Hashable, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What a server sent of its own accord: samples, in the order in which they are to be stored.
+
+    `receipt` is the driver's own mark; `Driver.acknowledge` gets it back once the samples are on disk.
+    """
+
+    samples: tuple[Sample, ...]
+    gaps: tuple[Gap, ...] = ()
+    receipt: Any = None
+
+
+class Driver(ABC):
+    """One open connection to a device. It reads and translates errors; it never retries, sleeps or logs.
+
+    Values are raw: scaling, deadbands and qualities that come from limits are applied to what it returns.
+    """
+
+    #: Whether `changes` yields anything; if not, the gateway polls with `read`.
+    subscribes: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """The device's address as a person would write it, e.g. `192.0.2.10:502`."""
+
+    @abstractmethod
+    async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
+        """Read the tags at these positions of the section's `tags` now.
+
+        A tag that the device refuses is bad in the sample and costs no other tag. Usually gives one sample; more
+        where the answers came so far apart that one timestamp would be untrue.
+        Raises DeviceError if the device as a whole cannot be read.
+        """
+
+    def changes(self) -> AsyncIterator[Notification]:
+        """Give what the server notifies, until the connection ends. Raises DeviceError when it does."""
+        raise NotImplementedError
+
+    def acknowledge(self, receipt: Any) -> None:
+        """Note that everything of the notification with this receipt is on disk; the server may forget it."""
+        raise NotImplementedError
+
+
+class DeviceSection(Section):
+    """What every device's config has, whatever its protocol."""
+
+    name: Name
+    interval: PositiveDuration = 1.0
+    timeout: PositiveDuration = 1.0
+    enabled: bool = True
+    critical: bool = Field(default=True, description="false: its failure never makes the gateway `failing`")
+    labels: dict[str, str] = Field(default_factory=dict)
+    topic: str | None = Field(default=None, description="overrides mqtt.topic for this device")
+    heartbeat: PositiveDuration = DEFAULT_HEARTBEAT_S
+    tags: tuple[Tag, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """The configured address as a person would write it."""
+        raise NotImplementedError
+
+    def open(self, shared: Shared) -> AbstractAsyncContextManager[Driver]:
+        """Connect. Raises DeviceError on entry if the device cannot be reached or refuses us; leaks nothing then."""
+        raise NotImplementedError
+
+    def interval_of(self, tag: Tag) -> float:
+        """Seconds between reads of this tag."""
+        return tag.interval or self.interval
+
+    def heartbeat_of(self, tag: Tag) -> float:
+        """Seconds after which an unchanged value, or a bad quality, is sent again."""
+        return tag.heartbeat or self.heartbeat
+
+
+__all__ = [
+    "DEFAULT_HEARTBEAT_S",
+    "Deadband",
+    "DeviceSection",
+    "Driver",
+    "Duration",
+    "Notification",
+    "Percent",
+    "Section",
+    "Shared",
+    "Tag",
+]
