@@ -103,9 +103,9 @@ class Meta:
 class Batch:
     """The samples of one poll or of one publish response of one device: the unit that is stored and acknowledged.
 
-    `sampled` counts the readings that were due or notified, `suppressed` those of them that deadband left out.
-    A batch may have no samples (nothing changed) and still count. `receipt` is the driver's own mark of what this
-    batch came from; the poller hands it back to `Driver.acknowledge` once the batch is on disk.
+    `sampled` counts the readings that were due or notified, `suppressed` those of them that deadband left out,
+    `dropped` those that were lost before they had a seq (a gap says so); the rest is in the samples. A batch may
+    have no samples (nothing changed) and still count.
     """
 
     meta: Meta
@@ -113,7 +113,7 @@ class Batch:
     sampled: int
     suppressed: int = 0
     gaps: tuple[Gap, ...] = ()
-    receipt: Any = None
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,217 @@
+"""The buffer's file: its tables, and how it is opened, recognised, locked and set aside."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from gateway.errors import StorageError
+
+APPLICATION_ID: Final = 0x45644757  # "EdGW", at offset 68 of the file (SQLite file format section 1.3)
+SCHEMA_VERSION: Final = 1
+PAGE_BYTES: Final = 4096
+CHECK_SECONDS: Final = 2.0
+
+# Rows carry what is needed to count, drop and order them; their blobs lie apart, so that a scan of a million rows
+# at start reads megabytes, not gigabytes. `age_ms` is running time (see Store), immune to steps of the wall clock.
+_TABLES: Final = """
+CREATE TABLE identity(epoch TEXT NOT NULL, machine_id TEXT, succeeds INTEGER NOT NULL, previous TEXT,
+    clean INTEGER NOT NULL);
+CREATE TABLE streams(id INTEGER PRIMARY KEY, epoch TEXT NOT NULL, device TEXT NOT NULL, next_seq INTEGER NOT NULL,
+    sampled INTEGER NOT NULL, suppressed INTEGER NOT NULL, acked INTEGER NOT NULL, dropped INTEGER NOT NULL,
+    committed_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, UNIQUE(epoch, device));
+CREATE TABLE metas(id INTEGER PRIMARY KEY, hash TEXT NOT NULL, device TEXT NOT NULL, topic TEXT NOT NULL,
+    names BLOB NOT NULL, codes BLOB NOT NULL, labels BLOB NOT NULL, document BLOB NOT NULL,
+    UNIQUE(hash, device, topic, labels));
+CREATE TABLE topics(topic TEXT PRIMARY KEY, device TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE batches(id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, meta INTEGER NOT NULL,
+    first_seq INTEGER NOT NULL, samples INTEGER NOT NULL, readings INTEGER NOT NULL, from_ms INTEGER NOT NULL,
+    to_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, size INTEGER NOT NULL, gap TEXT);
+CREATE TABLE blobs(id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose numbering a file carries.
+
+    `succeeds` says that this epoch took the place of another one, whose name is `previous` where it is known:
+    each device's first sample says so. `why` is the reason, for the log, at the start that began the epoch.
+    """
+
+    epoch: str
+    machine_id: str | None
+    succeeds: bool = False
+    previous: str | None = None
+    why: str | None = None
+
+
+class ForeignFileError(Exception):
+    """The file is damaged, or not a buffer of ours: it is to be set aside, not used."""
+
+
+def lock(path: Path) -> int:
+    """Take the buffer for this process alone, for as long as the returned descriptor is open.
+
+    Raises StorageError if another gateway holds it, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the buffer's folder cannot be written: {error.strerror}",
+            do="Check buffer.path and the rights of its folder.",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StorageError(
+            f"{path}: another edge-gateway is using this buffer",
+            do="Stop the other one, or give each its own buffer.path.",
+        ) from error
+    return descriptor
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file as the one connection it ever has at a time; nothing is written yet."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    # Exclusive: no -shm file, since nobody else may open it anyway. It must precede the first read.
+    for pragma in ("locking_mode=EXCLUSIVE", "cache_size=-4096", "temp_store=MEMORY"):
+        connection.execute("PRAGMA " + pragma)
+    return connection
+
+
+def prepare(connection: sqlite3.Connection, max_bytes: int) -> None:
+    """Make every commit durable (WAL, synchronous=FULL) and keep the file and its WAL bounded."""
+    for pragma in (
+        f"page_size={PAGE_BYTES}",
+        "auto_vacuum=INCREMENTAL",  # must precede the first table
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "journal_size_limit=4194304",
+        "wal_autocheckpoint=1000",
+        f"max_page_count={max_bytes // PAGE_BYTES}",
+    ):
+        connection.execute("PRAGMA " + pragma)
+
+
+def recognise(connection: sqlite3.Connection) -> Identity:
+    """Read whose file this is. Raises ForeignFileError if it is not ours or damaged, sqlite3.Error likewise."""
+    application = _pragma(connection, "application_id")
+    version = _pragma(connection, "user_version")
+    if application != APPLICATION_ID:
+        raise ForeignFileError("it is not a buffer of edge-gateway")
+    if version != SCHEMA_VERSION:
+        raise ForeignFileError(f"its format is version {version}, this program writes version {SCHEMA_VERSION}")
+    row = connection.execute("SELECT epoch, machine_id, succeeds, previous, clean FROM identity").fetchone()
+    if row is None:
+        raise ForeignFileError("it has no identity")
+    epoch, machine_id, succeeds, previous, clean = row
+    if not clean:
+        _quick_check(connection)
+    return Identity(epoch, machine_id, bool(succeeds), previous)
+
+
+def create(connection: sqlite3.Connection, identity: Identity) -> None:
+    """Make the tables of a new file."""
+    connection.executescript(
+        f"BEGIN; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}; {_TABLES}"
+    )
+    connection.execute("INSERT INTO identity VALUES ('', NULL, 0, NULL, 0)")
+    write_identity(connection, identity)
+    connection.execute("COMMIT")
+
+
+def write_identity(connection: sqlite3.Connection, identity: Identity) -> None:
+    """Note in the file whose numbering it carries from now on, and that it is in use."""
+    connection.execute(
+        "UPDATE identity SET epoch = ?, machine_id = ?, succeeds = ?, previous = ?, clean = 0",
+        (identity.epoch, identity.machine_id, identity.succeeds, identity.previous),
+    )
+
+
+def new_epoch() -> str:
+    """Name an epoch."""
+    return secrets.token_hex(4)
+
+
+def is_new(connection: sqlite3.Connection) -> bool:
+    """Whether the file has nothing in it at all."""
+    return _pragma(connection, "page_count") == 0 or (
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        and _pragma(connection, "application_id") == 0
+    )
+
+
+def set_aside(path: Path) -> Path:
+    """Rename the file and its WAL so that a new one can take their place; nothing is deleted."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = path.with_name(f"{path.name}.aside-{stamp}-{secrets.token_hex(2)}")
+    path.rename(target)
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
+    sync_folder(path.parent)
+    return target
+
+
+def read_marker(path: Path) -> str | None:
+    """Give the epoch that the folder last held, from the marker beside the file; None if there is none to read."""
+    try:
+        epoch = orjson.loads(_marker(path).read_bytes())["epoch"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return epoch if isinstance(epoch, str) else None
+
+
+def write_marker(path: Path, epoch: str) -> None:
+    """Note the epoch beside the file, so that a file that was lost or replaced is noticed at the next start."""
+    draft = _marker(path).with_suffix(".new")
+    with draft.open("wb") as file:
+        file.write(orjson.dumps({"epoch": epoch}))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(_marker(path))
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in the folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _marker(path: Path) -> Path:
+    return path.with_name(path.name + ".epoch")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _quick_check(connection: sqlite3.Connection) -> None:
+    """Look for damage after an unclean end, for a bounded time: a large file must not delay the start."""
+    deadline = time.monotonic() + CHECK_SECONDS
+    connection.set_progress_handler(lambda: int(time.monotonic() > deadline), 100_000)
+    try:
+        result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_INTERRUPT":
+            raise
+        result = "ok"
+    finally:
+        connection.set_progress_handler(None, 0)
+    if result != "ok":
+        raise ForeignFileError(f"it is damaged: {result}")

@@ -1,0 +1,66 @@
+"""Which tags are due when: a fixed rate on the monotonic clock, late cycles skipped and counted, never piled up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+TOLERANCE_S: Final = 0.001
+"""Groups that come due this close to each other are read in one poll."""
+
+
+@dataclass(slots=True)
+class _Group:
+    start: float
+    interval: float
+    columns: tuple[int, ...]
+    cycle: int = 0
+
+    @property
+    def due(self) -> float:
+        # Multiplied, not added up: a sum of floats would drift, and groups would come apart.
+        return self.start + self.cycle * self.interval
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The tags to read now, by their positions, ascending; and how many cycles had to be left out before."""
+
+    columns: tuple[int, ...]
+    skipped: int
+
+
+class Schedule:
+    """Due times of one device's tags, grouped by interval. All times are monotonic seconds.
+
+    Groups start together, so that intervals which divide each other are read in one poll.
+    """
+
+    def __init__(self, intervals: Sequence[float], start: float) -> None:
+        by_interval: dict[float, list[int]] = {}
+        for column, interval in enumerate(intervals):
+            by_interval.setdefault(interval, []).append(column)
+        self._groups = [_Group(start, interval, tuple(columns)) for interval, columns in by_interval.items()]
+        # The same combination of groups gives the same tuple object: read plans are cached by it.
+        self._columns: dict[tuple[float, ...], tuple[int, ...]] = {}
+
+    @property
+    def next(self) -> float:
+        """When the next tags are due."""
+        return min(group.due for group in self._groups)
+
+    def take(self, now: float) -> Due:
+        """Give what is due at `now` and move on. Slots that passed while the last poll ran are skipped."""
+        slot = self.next
+        due = [group for group in self._groups if group.due <= max(now, slot) + TOLERANCE_S]
+        skipped = 0
+        for group in due:
+            late = max(0, int((now - group.due) / group.interval))
+            skipped += late
+            group.cycle += late + 1
+        return Due(self._merged(due), skipped)
+
+    def _merged(self, due: list[_Group]) -> tuple[int, ...]:
+        key = tuple(group.interval for group in due)
+        if key not in self._columns:
+            self._columns[key] = tuple(sorted(column for group in due for column in group.columns))
+        return self._columns[key]

@@ -1,0 +1,111 @@
+"""The program's only retry loop, and the components whose state it keeps."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Generic, TypeVar
+
+from gateway.errors import DeviceError, PublishError
+
+log = logging.getLogger(__name__)
+State = TypeVar("State", bound=StrEnum)
+
+STABLE_S: Final = 10.0
+"""An attempt that lasted this long was a success: what ends it is retried at once, not after the last back-off."""
+
+
+def now_ms() -> int:
+    """Wall-clock time, ms since the Unix epoch, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Component(Generic[State]):
+    """A supervised part with a state: what health, metrics, the dashboard and the state topic show.
+
+    `error` is the sentence that explains a state which is not well, `do` what a person can do about it.
+    """
+
+    def __init__(self, name: str, state: State, *, well: frozenset[State]) -> None:
+        self.name = name
+        self.state = state
+        self.since_ms = now_ms()
+        self.error: str | None = None
+        self.do = ""
+        self.failures = 0
+        self.listeners: list[Callable[[], None]] = []
+        self._well = well
+        self._down_since: float | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the part does what it is there for."""
+        return self.state in self._well
+
+    def become(self, state: State, error: str | None = None, do: str = "") -> None:
+        """Take a new state; logged once when the part breaks, and once when it is back."""
+        if (state, error) == (self.state, self.error):
+            return
+        if state != self.state:
+            self.since_ms = now_ms()
+        self.state, self.error, self.do = state, error, do
+        self._log()
+        for listener in self.listeners:
+            listener()
+
+    def _log(self) -> None:
+        if self.is_well and self._down_since is not None:
+            lasted = time.monotonic() - self._down_since
+            log.info("%s: back after %.0f s and %d failed attempts", self.name, lasted, self.failures)
+            self._down_since, self.failures = None, 0
+        elif self.error is not None and not self.is_well and self._down_since is None:
+            self._down_since = time.monotonic()
+            log.warning("%s: %s%s", self.name, self.error, f" {self.do}" if self.do else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait after the n-th failure in a row: doubling, capped, and jittered by half (seconds).
+
+    Half of each delay is random, so that a hundred gateways do not return to a broker in one instant.
+    """
+
+    first: float = 0.25
+    cap: float = 5.0
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after this many failures in a row (from 1)."""
+        longest = min(self.cap, self.first * 2.0 ** min(failures - 1, 30))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 -- not a secret
+
+
+async def supervise(
+    component: Component[State],
+    attempt: Callable[[], Awaitable[None]],
+    *,
+    broken: State,
+    backoff: Backoff | None = None,
+) -> None:
+    """Run `attempt` again and again until cancelled; it ends only by an exception, which becomes the state.
+
+    `attempt` itself says when it is well. An exception that nobody foresaw is a bug: it takes down this component
+    only (`broken`), leaves its traceback in the log, and is retried like the others.
+    """
+    backoff = backoff or Backoff()
+    loop = asyncio.get_running_loop()
+    failures = 0
+    while True:
+        started = loop.time()
+        try:
+            await attempt()
+        except (DeviceError, PublishError) as error:
+            component.become(error.state, str(error), error.do)  # type: ignore[arg-type]
+        except Exception as error:  # the one place where a bug stops: here it costs one component, not the process
+            log.exception("%s: unexpected error, please report it", component.name)
+            component.become(broken, f"unexpected {type(error).__name__}: {error}", "See the log, and report it.")
+        failures = 1 if loop.time() - started > STABLE_S else failures + 1
+        component.failures += 1
+        await asyncio.sleep(backoff.delay(failures))
