@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from gateway.buffer import schema
 from gateway.buffer.store import Store, is_damage
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 RETRY_S: Final = 1.0
+STUCK_S: Final = 60.0
+"""A disk that does not answer for so long does not come back by waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Buffer:
         self._level = Level()
         self._waiting = Waiting()
         self._acked: list[tuple[Collection[int], asyncio.Future[None]]] = []
+        self._running: dict[asyncio.Future[Any], float] = {}
         self._work = asyncio.Event()
         self._soon = asyncio.Event()
         self._committed = asyncio.Condition()
@@ -99,6 +102,12 @@ class Buffer:
     def ledgers(self) -> Mapping[str, Ledger]:
         """The ledger of each device, since the epoch began, as of the last commit."""
         return self._store.ledgers()
+
+    @property
+    def answers(self) -> bool:
+        """Whether the thread that owns the file did what it was last asked to, or was asked a short while ago."""
+        horizon = time.monotonic() - STUCK_S
+        return all(since > horizon for since in self._running.values())
 
     def drops(self, device: str) -> int:
         """Count the commits in which something of this device was dropped."""
@@ -153,6 +162,10 @@ class Buffer:
         if soon:
             self._soon.set()
         await done
+
+    async def flush(self) -> None:
+        """Commit what waits, now; returns when it is on disk."""
+        await self.acknowledge((), soon=True)
 
     async def wait(self, after: int) -> None:
         """Return when a row with id > `after` is on disk."""
@@ -224,7 +237,10 @@ class Buffer:
         return running.result()
 
     def _submit(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
+        self._running[running] = time.monotonic()
+        running.add_done_callback(self._running.pop)
+        return running
 
     def _guarded(self, work: Callable[[], Result]) -> Result:
         try:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -108,7 +108,7 @@ class Driver(ABC):
     """
 
     #: Whether `changes` yields anything; if not, the gateway polls with `read`.
-    subscribes: ClassVar[bool] = False
+    subscribes: bool = False
 
     @property
     @abstractmethod

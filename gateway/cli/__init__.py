@@ -1,0 +1,67 @@
+"""The command line: one file a command."""
+
+import sys
+from typing import Any
+
+import click
+
+from gateway.errors import ConfigError, GatewayError
+from gateway.version import VERSION
+
+_COMMANDS = {
+    "run": "gateway.cli.run:run",
+    "check": "gateway.cli.check:check",
+    "schema": "gateway.cli.schema:schema",
+    "status": "gateway.cli.status:status",
+    "demo": "gateway.cli.demo:demo",
+    "version": "gateway.cli.version:version",
+}
+
+FAILED = 1
+WRONG_USE = 2
+
+
+class Commands(click.Group):
+    """Imports a command when it is called: `check` needs no MQTT, `run` no demo."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order in which one meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        from importlib import import_module
+
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(VERSION, prog_name="edge-gateway")
+def commands() -> None:
+    """Read PLCs over Modbus and OPC UA, keep every reading on disk, forward it over TLS-secured MQTT.
+
+    \b
+    Example:
+      edge-gateway check -c gateway.yaml
+      edge-gateway run -c gateway.yaml
+    """  # noqa: D301 -- \b keeps click from re-wrapping the example
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run a command; whatever goes wrong is a sentence on stderr and an exit code, never a traceback."""
+    try:
+        return commands.main(arguments, standalone_mode=True)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(WRONG_USE)
+    except GatewayError as error:
+        sys.stderr.write(f"edge-gateway: {error}{f'. {error.do}' if error.do else ''}\n")
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): nobody is left to tell.
+        sys.stderr.close()
+        sys.exit(FAILED)

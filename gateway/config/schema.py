@@ -1,0 +1,115 @@
+"""Config: everything that the gateway is told, complete and frozen before anything starts."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import orjson
+from pydantic import ConfigDict, Field
+
+from gateway.checked import Checked, Fault, later
+from gateway.config import cross, topics
+from gateway.config.local import BufferSection, ControlSection, HttpSection
+from gateway.config.mqtt import MqttSection
+from gateway.drivers import Device
+from gateway.drivers.base import DeviceSection, Section
+from gateway.files import ConfigPath
+from gateway.quantities import Name
+from gateway.secret import Secret
+
+
+class GatewaySection(Section):
+    """Who this gateway is."""
+
+    id: Name = Field(description="unique per broker")
+    labels: dict[str, str] = Field(default_factory=dict, description="for topics and messages; a device may override")
+
+
+class Link(Section):
+    """A line or gateway that several devices share."""
+
+    model_config = ConfigDict(extra="allow")
+
+    protocol: str
+
+
+class Config(Checked, Section):
+    """Everything that the gateway is told."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    gateway: GatewaySection
+    mqtt: MqttSection
+    buffer: BufferSection = BufferSection()
+    http: HttpSection = HttpSection()
+    control: ControlSection = ControlSection()
+    include: Annotated[tuple[str, ...], later("write the devices here")] = Field(
+        default=(), description="files with more devices and links"
+    )
+    devices_file: Annotated[ConfigPath | None, later("write the devices here")] = Field(
+        default=None, description="a CSV file of many alike devices"
+    )
+    links: Annotated[dict[str, Link], later("write host and port in each device")] = Field(
+        default_factory=dict, description="lines and gateways that several devices share"
+    )
+    devices: tuple[Device, ...] = ()
+
+    def faults(self) -> Iterator[Fault]:
+        """Give what contradicts itself between sections."""
+        yield from super().faults()
+        yield from cross.faults(self)
+
+    @property
+    def client_id(self) -> str:
+        """The MQTT client id."""
+        return self.mqtt.client_id or self.gateway.id
+
+    def labels_of(self, device: DeviceSection) -> dict[str, str]:
+        """Give a device's labels: its own before the gateway's."""
+        return self.gateway.labels | device.labels
+
+    def topic_of(self, device: DeviceSection) -> str:
+        """Give the topic below which a device's data, meta and state are published."""
+        template = device.topic or self.mqtt.topic
+        return topics.fill(template, self.gateway.id, device.name, self.labels_of(device))
+
+    @property
+    def status_template(self) -> str:
+        """The template of `status_topic`: as written, else the levels of `topic` before the device's, plus status."""
+        return self.mqtt.status_topic or f"{topics.before_device(self.mqtt.topic) or ''}/status".removeprefix("/")
+
+    @property
+    def status_topic(self) -> str:
+        """The topic of `online` and `offline`."""
+        return topics.fill(self.status_template, self.gateway.id, "", self.gateway.labels)
+
+    @property
+    def health_topic(self) -> str:
+        """The topic of health: beside `status_topic`."""
+        parent, slash, _ = self.status_topic.rpartition("/")
+        return f"{parent}{slash}health"
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits that change with any setting; of secrets only the place counts."""
+        canonical = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).hexdigest()[:8]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works and should still be looked at: one sentence each."""
+        return tuple(secret.warning for secret in _secrets(self) if secret.warning)
+
+
+def _secrets(value: Any) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, Section):
+        for name in type(value).model_fields:
+            yield from _secrets(getattr(value, name))
+    elif isinstance(value, tuple):
+        for element in value:
+            yield from _secrets(element)
+    elif isinstance(value, Mapping):
+        for element in value.values():
+            yield from _secrets(element)

@@ -1,0 +1,113 @@
+"""Modbus addresses as integrators write them: `holding:2`, `holding:10.5`, or 40003 in Modicon notation."""
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+
+Table = Literal["coil", "discrete", "holding", "input"]
+
+TABLES: Final[tuple[Table, ...]] = ("coil", "discrete", "holding", "input")
+_MODICON: Final[dict[str, Table]] = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
+_PLAIN: Final = re.compile(r"([A-Za-z_ -]+):(0|[1-9][0-9]{0,8})(?:\.(0|[1-9][0-9]{0,8}))?")
+_DIGITS: Final = re.compile(r"[0-9]{5,6}")
+_WANTED: Final = "holding:2, holding:10.5 (bit 5), input:0, coil:3 or discrete:0"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place in a PLC: one of the four tables, and the zero-based number that goes over the wire.
+
+    `bit` is 0 (least significant) to 15 for one bit of a register, else None.
+    """
+
+    table: Table
+    register: int
+    bit: int | None = None
+
+    def __str__(self) -> str:
+        """Write it as a config does: `holding:10.5`."""
+        return f"{self.table}:{self.register}" + ("" if self.bit is None else f".{self.bit}")
+
+
+def parse_address(written: object) -> Address:
+    """Read an address. Raises ValueError with a sentence for the integrator.
+
+    Text holds zero-based protocol addresses. An integer, or text, of exactly 5 or 6 digits is Modicon notation: the
+    first digit names the table (0 coil, 1 discrete, 3 input, 4 holding), the rest counts from 1.
+    """
+    if isinstance(written, Address):
+        return written
+    if isinstance(written, bool) or not isinstance(written, int | str):
+        hint = _bit_of_modicon(str(written)) if isinstance(written, float) else ""
+        raise ValueError(f"must be an address such as {_WANTED}{hint}")  # noqa: TRY004 -- pydantic's rule
+    if isinstance(written, int) or _DIGITS.fullmatch(written):
+        return _modicon(str(written))
+    match = _PLAIN.fullmatch(written)
+    if match is None:
+        raise ValueError(f"{written!r} is not an address; write {_WANTED}{_bit_of_modicon(written)}")
+    return _zero_based(match[1], int(match[2]), None if match[3] is None else int(match[3]))
+
+
+def _zero_based(table: str, register: int, bit: int | None) -> Address:
+    if table not in TABLES:
+        near = difflib.get_close_matches(table.lower(), TABLES, n=1)
+        hint = f"; did you mean {near[0]}:{register}?" if near else ""
+        raise ValueError(f"there is no table {table!r}; the tables are {', '.join(TABLES)}{hint}")
+    if register > 65535:
+        raise ValueError(f"{table}:{register} does not exist: protocol addresses go from 0 to 65535")
+    if bit is not None and table in {"coil", "discrete"}:
+        raise ValueError(f"a {table} is one bit already; write {table}:{register}")
+    if bit is not None and bit > 15:
+        raise ValueError(f"a register has the bits 0 to 15, not {bit}")
+    return Address(table, register, bit)
+
+
+def _modicon(digits: str) -> Address:
+    number = int(digits[1:] or 0)
+    if len(digits) not in {5, 6}:
+        raise ValueError(
+            f"{digits} could be several addresses; write holding:{digits} (zero-based), or 5 or 6 digits in Modicon "
+            "notation (40001 is holding:0)"
+        )
+    table = _MODICON.get(digits[0])
+    if table is None:
+        raise ValueError(f"{digits} is not Modicon notation: it begins with 0 (coil), 1 (discrete), 3 (input) or 4")
+    if number == 0:
+        raise ValueError(f"{digits} does not exist: Modicon notation counts from 1; write {int(digits) + 1}")
+    if number > 65536:
+        raise ValueError(f"{digits} does not exist: a table ends at {digits[0]}65536")
+    return Address(table, number - 1)
+
+
+def _bit_of_modicon(text: str) -> str:
+    """Say how to write a bit of a register that was written as 40011.5."""
+    head, point, bit = text.partition(".")
+    if not (point and bit.isdecimal() and head.isdecimal() and len(head) in {5, 6}):
+        return ""
+    try:
+        address = _modicon(head)
+    except ValueError:
+        return ""
+    return f"; for a bit of that register write {address}.{bit}"
+
+
+AddressField = Annotated[
+    Address,
+    PlainValidator(parse_address),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^(coil|discrete|holding|input):[0-9]+$"},
+                {"type": "string", "pattern": r"^(holding|input):[0-9]+\.([0-9]|1[0-5])$"},
+                {"type": "string", "pattern": r"^[0134][0-9]{4,5}$"},
+                {"type": "integer", "minimum": 10001, "maximum": 465536},
+            ],
+            "examples": ["holding:2", "holding:10.5", "coil:3", 40021],
+        }
+    ),
+]
+"""An address as a config's field."""

@@ -1,0 +1,1 @@
+"""OPC UA: reads nodes or subscribes to them, and neither writes nor calls."""

@@ -1,0 +1,94 @@
+"""The two answers that carry readings, taken apart: ReadResponse and PublishResponse (OPC 10000-4)."""
+
+import struct
+from typing import Final, NamedTuple
+
+from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
+
+from gateway.drivers.opcua.values import DataValue, decode_data_value
+
+_UINT32: Final = struct.Struct("<I")
+_INT32: Final = struct.Struct("<i")
+_DATA_CHANGE: Final = ObjectIds.DataChangeNotification_Encoding_DefaultBinary
+_STATUS_CHANGE: Final = ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
+
+
+class Published(NamedTuple):
+    """One NotificationMessage: changes are (client handle, value) in the server's order.
+
+    A keep-alive has no notifications at all, and carries the sequence number that the next message will have.
+    """
+
+    subscription: int
+    sequence: int
+    keep_alive: bool
+    changes: list[tuple[int, DataValue]]
+    status: int | None
+
+
+def read_response(body: Buffer) -> list[DataValue]:
+    """Take apart a ReadResponse (section 5.11.2). Raises what `decode_data_value` does, or a bad ServiceResult."""
+    data, at = _after_header(body)
+    count, at = _count(data, at)
+    values = []
+    for _ in range(count):
+        value, at = decode_data_value(data, at)
+        values.append(value)
+    return values
+
+
+def publish_response(body: Buffer) -> Published:
+    """Take apart a PublishResponse (section 5.14.5). Raises as `read_response` does."""
+    data, at = _after_header(body)
+    (subscription,) = _UINT32.unpack_from(data, at)
+    available, at = _count(data, at + 4)
+    at += 4 * available + 1  # the sequence numbers still available, and MoreNotifications
+    (sequence,) = _UINT32.unpack_from(data, at)
+    notifications, at = _count(data, at + 4 + 8)
+    changes: list[tuple[int, DataValue]] = []
+    status = None
+    for _ in range(notifications):
+        kind, begin, at = _extension_object(data, at)
+        if kind == _DATA_CHANGE:
+            _data_changes(data, begin, changes)
+        elif kind == _STATUS_CHANGE:
+            (status,) = _UINT32.unpack_from(data, begin)
+    return Published(subscription, sequence, notifications == 0, changes, status)
+
+
+def _after_header(body: Buffer) -> tuple[bytes, int]:
+    """Check a response's header; give the message and where the rest begins."""
+    data = bytes(body)
+    buffer = Buffer(data)
+    nodeid_from_binary(buffer)
+    struct_from_binary(ua.ResponseHeader, buffer).ServiceResult.check()
+    return data, buffer.cur_pos
+
+
+def _count(data: bytes, at: int) -> tuple[int, int]:
+    (count,) = _INT32.unpack_from(data, at)
+    return max(count, 0), at + 4
+
+
+def _extension_object(data: bytes, at: int) -> tuple[int, int, int]:
+    """Give an ExtensionObject's type, where its body begins, and where it ends."""
+    buffer = Buffer(data, at)
+    kind = nodeid_from_binary(buffer)
+    at = buffer.cur_pos
+    encoding = data[at]
+    if not encoding:
+        return 0, at + 1, at + 1
+    (length,) = _INT32.unpack_from(data, at + 1)
+    number = kind.Identifier if isinstance(kind.Identifier, int) and kind.NamespaceIndex == 0 else 0
+    return number, at + 5, at + 5 + max(length, 0)
+
+
+def _data_changes(data: bytes, at: int, changes: list[tuple[int, DataValue]]) -> None:
+    count, at = _count(data, at)
+    for _ in range(count):
+        (handle,) = _UINT32.unpack_from(data, at)
+        value, at = decode_data_value(data, at + 4)
+        changes.append((handle, value))

@@ -1,0 +1,157 @@
+"""One session with a server: opened within bounds, kept alive, and closed without leaving a socket or a task.
+
+The library's own connect and its watchdogs are not used: cancelled, they leak the socket; they send the password
+before anybody could look at what CreateSession returned; and a lost link leaves them running.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Final, NoReturn, TypeVar
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.client.ua_client import UASocketProtocol
+from asyncua.common.utils import Buffer
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.ua_binary import struct_from_binary
+
+from gateway.drivers.base import Shared
+from gateway.drivers.opcua import pki
+from gateway.drivers.opcua.connect import client_of, connect, drop
+from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors
+from gateway.drivers.opcua.section import OpcuaDevice
+
+_STEP_S: Final = 4.0
+"""The least that one step of connecting may take: RSA is slow on a PLC."""
+_STEPS: Final = 3
+"""Connecting as a whole may take this many slow steps."""
+_CLOSE_S: Final = 1.0
+_PROBE_S: Final = 5.0
+"""A session in which nothing was heard for so long is probed, and the probe may take as long."""
+_RENEW_AT: Final = 0.75
+"""Share of a channel's lifetime after which its keys are renewed (OPC 10000-4 section 5.6.2.1)."""
+
+_Answer = TypeVar("_Answer")
+
+# Whatever the library would log, even as CRITICAL, reaches the operator once, as our DeviceError.
+logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)
+
+
+class Session:
+    """An activated session. Requests raise DeviceError when the link is lost or the server refuses them."""
+
+    def __init__(self, client: Client, protocol: UASocketProtocol, section: OpcuaDevice) -> None:
+        self.address = section.address
+        self.timeout = section.timeout
+        self._client = client
+        self._protocol = protocol
+        self._heard = asyncio.get_running_loop().time()
+
+    async def ask(self, request: Any, timeout: float | None = None) -> Buffer:
+        """Send a request and give the bytes of its answer."""
+        with device_errors(self.address):
+            answer = await self._client.uaclient._send_request(request, timeout or self.timeout)
+        self.hear()
+        return answer
+
+    async def ask_for(self, request: Any, kind: type[_Answer]) -> _Answer:
+        """Send a request and give its answer as the library's structure."""
+        body = await self.ask(request)
+        with device_errors(self.address):
+            answer = struct_from_binary(kind, body)
+            answer.ResponseHeader.ServiceResult.check()  # type: ignore[attr-defined]
+        return answer
+
+    def post(self, request: Any) -> "asyncio.Future[Buffer]":
+        """Send a request whose answer may take any time. `collect` is for what the future gives."""
+        with device_errors(self.address):
+            return self._protocol._send_request(request, 0)
+
+    def collect(self, answered: "asyncio.Future[Buffer]") -> Buffer:
+        """Give the bytes of an answer that has come."""
+        with device_errors(self.address):
+            body = answered.result()
+            self._protocol.check_answer(body, "")
+        self.hear()
+        return body
+
+    def hear(self) -> None:
+        """Note that the server is alive."""
+        self._heard = asyncio.get_running_loop().time()
+
+    async def renew(self) -> NoReturn:
+        """Renew the channel's keys in time, for ever. Raises DeviceError when that fails."""
+        while True:
+            await asyncio.sleep(self._client.secure_channel_timeout * _RENEW_AT / 1000)
+            with device_errors(self.address):
+                await self._client.open_secure_channel(renew=True)
+                self._client.uaclient.revolve_security_token()
+            self.hear()
+
+    async def probe(self) -> NoReturn:
+        """Ask something whenever the session would fall silent, for ever. Raises DeviceError when the link is dead.
+
+        The server ends a session in which it hears nothing, and a PLC that lost its power closes no connection.
+        """
+        interval = min(_PROBE_S, self._client.session_timeout / 3000)
+        while True:
+            quiet = asyncio.get_running_loop().time() - self._heard
+            if quiet >= interval:
+                await self.ask(_STATE, max(_PROBE_S, self.timeout))
+                quiet = 0.0
+            await asyncio.sleep(interval - quiet)
+
+
+def standard_node(number: int) -> ua.NodeId:
+    """Give the id of a node that every server has."""
+    return ua.NodeId(ua.Int32(number))
+
+
+def read_request(nodes: list[ua.NodeId]) -> ua.ReadRequest:
+    """Make a request for the values of nodes, with both timestamps."""
+    parameters = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Both)
+    parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value) for node in nodes]
+    return ua.ReadRequest(Parameters=parameters)
+
+
+_STATE: Final = read_request([standard_node(ObjectIds.Server_ServerStatus_State)])
+
+
+@contextlib.asynccontextmanager
+async def open_session(section: OpcuaDevice, shared: Shared) -> AsyncIterator[Session]:
+    """Connect, verify, log in. Raises DeviceError on entry; leaves no socket and no task behind, even cancelled."""
+    identity = None
+    if section.security.policy != "None":
+        identity = await asyncio.to_thread(_identity, section, shared.gateway_id)
+    step = max(_STEP_S, section.timeout)
+    client = client_of(section, step)
+    try:
+        with device_errors(section.address, str(identity.path) if identity else ""):
+            async with asyncio.timeout(_STEPS * step):
+                await connect(client, section, identity, shared.gateway_id)
+                protocol = client.uaclient.protocol
+                if protocol is None:
+                    raise ConnectionResetError
+        yield Session(client, protocol, section)
+    finally:
+        await _close(client)
+
+
+def _identity(section: OpcuaDevice, gateway_id: str) -> pki.Identity:
+    pki.prepare(section.security.pki_dir)
+    return pki.identity(section.security.pki_dir, gateway_id)
+
+
+async def _close(client: Client) -> None:
+    """Say goodbye, if the server listens, so that it frees the session and its subscriptions at once."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await client.close_session()
+            await client.close_secure_channel()
+    except (OSError, *PROTOCOL_ERRORS):
+        pass  # there is nobody left to say it to
+    finally:
+        drop(client)

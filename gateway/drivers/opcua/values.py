@@ -1,0 +1,299 @@
+"""What a DataValue on the wire means: a JSON-safe value or the reason why there is none, a status, timestamps.
+
+The decoder walks the bytes of OPC 10000-6 section 5.2 itself: a subscription's cost is almost all decoding, and the
+library builds five objects for each value. Types that no sensor sends are left to the library.
+"""
+
+import base64
+import struct
+import uuid
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.ua import status_codes
+from asyncua.ua.ua_binary import unpack_uatype
+
+from gateway.model import Value
+
+_EPOCH_MS: Final = 11_644_473_600_000
+"""Milliseconds from 1601-01-01, where OPC UA's DateTime begins, to 1970-01-01."""
+_LAST_TICK: Final = 2_650_467_743_990_000_000
+"""9999-12-31T23:59:59 in 100 ns since 1601: that and everything later stand for "no end" (OPC 10000-6 5.2.2.5)."""
+_DEEPEST: Final = 8
+_LARGEST_MATRIX: Final = 1_000_000
+
+_BYTE_STATUS: Final = struct.Struct("<I")
+_INT32: Final = struct.Struct("<i")
+_INT64: Final = struct.Struct("<q")
+_FLOAT32: Final = struct.Struct("<f")
+_FLOAT64: Final = struct.Struct("<d")
+_WHOLE: Final = {kind: struct.Struct("<" + code) for kind, code in enumerate("?bBhHiIqQ", start=1)}
+
+_FLOAT, _DOUBLE, _STRING, _DATETIME, _GUID, _BYTESTRING, _XML = range(10, 17)
+_NODE_ID, _EXPANDED_NODE_ID, _STATUS, _QUALIFIED_NAME, _LOCALIZED_TEXT, _STRUCTURE, _DATA_VALUE, _VARIANT = range(
+    17, 25
+)
+
+
+class Unusable(NamedTuple):
+    """Stands where a value should be, and says why there is none."""
+
+    reason: str
+
+
+NO_VALUE: Final = Unusable("no-value")
+NOT_A_NUMBER: Final = Unusable("not-a-number")
+TYPE_MISMATCH: Final = Unusable("type-mismatch")
+INVALID_STRING: Final = Unusable("invalid-string")
+
+
+class DataValue(NamedTuple):
+    """A value with its StatusCode, and its timestamps in ms since the Unix epoch where the server gave them."""
+
+    value: Value | Unusable
+    status: int
+    source: int | None
+    server: int | None
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether the server dropped older values of this node from a full queue (OPC 10000-4 section 7.39.1)."""
+        return self.status & 0x0C80 == 0x0480
+
+    @property
+    def quality(self) -> str | None:
+        """`bad:<reason>`, `uncertain:<reason>`, or None for a good value."""
+        severity = self.status >> 30
+        if severity >= 2:
+            return f"bad:{status_name(self.status)}"
+        if isinstance(self.value, Unusable):
+            return f"bad:{self.value.reason}"
+        return f"uncertain:{status_name(self.status)}" if severity else None
+
+
+@lru_cache(maxsize=256)
+def status_name(code: int) -> str:
+    """Give a StatusCode's name as the standard writes it, without its flag bits; its number if nobody knows it."""
+    known: tuple[str, str] | None = status_codes.code_to_name_doc.get(code & 0xFFFF_0000)
+    return known[0] if known else f"0x{code & 0xFFFF_0000:08X}"
+
+
+def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
+    """Read a DataValue (OPC 10000-6 section 5.2.2.17) that starts at `at`; also gives where it ends.
+
+    Raises struct.error, IndexError, ValueError or the library's UaError if the bytes are none.
+    """
+    mask = data[at]
+    at += 1
+    value: Value | Unusable = NO_VALUE
+    status, source, server = 0, None, None
+    if mask & 0x01:
+        value, at = _variant(data, at, 0)
+    if mask & 0x02:
+        (status,) = _BYTE_STATUS.unpack_from(data, at)
+        at += 4
+    if mask & 0x04:
+        source = _instant(data, at)
+        at += 8
+    if mask & 0x10:
+        at += 2  # picoseconds stand beside their timestamp on the wire, though not in the mask
+    if mask & 0x08:
+        server = _instant(data, at)
+        at += 8
+    if mask & 0x20:
+        at += 2
+    return DataValue(value, status, source, server), at
+
+
+def _instant(data: bytes, at: int) -> int | None:
+    """Read a timestamp; the two ends of the range mean that there is none."""
+    (ticks,) = _INT64.unpack_from(data, at)
+    return ticks // 10_000 - _EPOCH_MS if 0 < ticks < _LAST_TICK else None
+
+
+def _variant(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    """Read a Variant (OPC 10000-6 section 5.2.2.16)."""
+    head = data[at]
+    kind = head & 0x3F
+    at += 1
+    if not head & 0x80:
+        return _scalar(kind, data, at, depth)
+    (count,) = _INT32.unpack_from(data, at)
+    elements, at = _array(kind, count, data, at + 4, depth)
+    if head & 0x40:
+        (rank,) = _INT32.unpack_from(data, at)
+        lengths = struct.unpack_from(f"<{max(rank, 0)}i", data, at + 4)
+        elements, at = _shaped(elements, lengths), at + 4 + 4 * len(lengths)
+    return elements, at
+
+
+def _scalar(kind: int, data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    whole = _WHOLE.get(kind)
+    if whole is not None:
+        return whole.unpack_from(data, at)[0], at + whole.size
+    if kind == _DOUBLE:
+        (number,) = _FLOAT64.unpack_from(data, at)
+        return (number if number - number == 0.0 else NOT_A_NUMBER), at + 8
+    if kind == _FLOAT:
+        (number,) = _FLOAT32.unpack_from(data, at)
+        return shortest(number), at + 4
+    if kind == 0:
+        return NO_VALUE, at
+    return _OTHERS.get(kind, _by_library(kind))(data, at, depth)
+
+
+def _array(kind: int, count: int, data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    if count < 0:
+        return NO_VALUE, at
+    whole = _WHOLE.get(kind)
+    if whole is not None:
+        return list(struct.unpack_from(f"<{count}{whole.format[1:]}", data, at)), at + count * whole.size
+    elements: list[Value] = []
+    unusable: Unusable | None = None
+    for _ in range(count):
+        element, at = _scalar(kind, data, at, depth)
+        if element is NO_VALUE and kind == _STRING:
+            element = ""  # many stacks know no difference between a null and an empty String (OPC 10000-6 5.2.2.4)
+        if isinstance(element, Unusable):
+            unusable = unusable or element
+        elements.append(element)
+    return unusable or elements, at
+
+
+def _shaped(elements: Value | Unusable, lengths: tuple[int, ...]) -> Value | Unusable:
+    """Nest a matrix's elements, the last dimension innermost."""
+    if isinstance(elements, Unusable):
+        return elements
+    size = 1
+    for length in lengths:
+        size *= max(length, 0)
+        if size > _LARGEST_MATRIX:
+            return TYPE_MISMATCH
+    if size != len(elements):
+        return TYPE_MISMATCH
+    for length in reversed(lengths[1:]):
+        elements = [elements[first : first + length] for first in range(0, len(elements), length)] if length else []
+    return elements
+
+
+def shortest(number: float) -> float | Unusable:
+    """Give the shortest decimal, of at most nine digits, that reads back to the same float32."""
+    if number - number != 0.0:
+        return NOT_A_NUMBER
+    wanted = _FLOAT32.pack(number)
+    for digits in "678":
+        decimal = float(format(number, f".{digits}g"))
+        try:
+            if _FLOAT32.pack(decimal) == wanted:
+                return decimal
+        except OverflowError:
+            continue  # rounded up past the largest float32
+    return float(format(number, ".9g"))
+
+
+def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
+    (length,) = _INT32.unpack_from(data, at)
+    at += 4
+    if length < 0:
+        return None, at
+    if at + length > len(data):
+        raise IndexError("a length points past the end of the message")
+    return data[at : at + length], at + length
+
+
+def _text(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    raw, at = _bytes(data, at)
+    if raw is None:
+        return NO_VALUE, at
+    try:
+        return raw.decode("utf-8"), at
+    except UnicodeDecodeError:
+        return INVALID_STRING, at
+
+
+def _datetime(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    (ticks,) = _INT64.unpack_from(data, at)
+    return (min(ticks, _LAST_TICK) // 10_000 - _EPOCH_MS if ticks > 0 else NO_VALUE), at + 8
+
+
+def _guid(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    return str(uuid.UUID(bytes_le=data[at : at + 16])), at + 16
+
+
+def _bytestring(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    raw, at = _bytes(data, at)
+    return (NO_VALUE if raw is None else base64.b64encode(raw).decode("ascii")), at
+
+
+def _status(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    return status_name(_BYTE_STATUS.unpack_from(data, at)[0]), at + 4
+
+
+def _localized_text(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    mask = data[at]
+    at += 1
+    text: Value | Unusable = NO_VALUE
+    if mask & 0x01:
+        _, at = _bytes(data, at)
+    if mask & 0x02:
+        text, at = _text(data, at, depth)
+    return text, at
+
+
+def _structure(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    """Step over an ExtensionObject by its length: what is in it is only known with the server's type definitions."""
+    buffer = Buffer(data, at)
+    unpack_uatype(ua.VariantType.NodeId, buffer)
+    at = buffer.cur_pos + 1
+    if data[at - 1]:
+        _, at = _bytes(data, at)
+    return TYPE_MISMATCH, at
+
+
+def _nested_value(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    _, at = decode_data_value(data, at)
+    return TYPE_MISMATCH, at
+
+
+def _nested_variant(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    if depth >= _DEEPEST:
+        raise ValueError("Variants lie too deep in one another")
+    return _variant(data, at, depth + 1)
+
+
+_Decoder = Callable[[bytes, int, int], tuple[Value | Unusable, int]]
+
+
+@lru_cache(maxsize=64)
+def _by_library(kind: int) -> _Decoder:
+    def decode(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+        buffer = Buffer(data, at)
+        found: Any = unpack_uatype(ua.VariantType(kind), buffer)
+        return _plain(found), buffer.cur_pos
+
+    return decode
+
+
+def _plain(found: Any) -> Value | Unusable:
+    if isinstance(found, ua.NodeId):
+        return found.to_string()
+    if isinstance(found, ua.QualifiedName) and found.Name is not None:
+        return found.to_string()
+    return TYPE_MISMATCH
+
+
+_OTHERS: Final[dict[int, _Decoder]] = {
+    _STRING: _text,
+    _DATETIME: _datetime,
+    _GUID: _guid,
+    _BYTESTRING: _bytestring,
+    _XML: _text,
+    _STATUS: _status,
+    _LOCALIZED_TEXT: _localized_text,
+    _STRUCTURE: _structure,
+    _DATA_VALUE: _nested_value,
+    _VARIANT: _nested_variant,
+}

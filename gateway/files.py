@@ -1,0 +1,51 @@
+"""Names of files and folders in a config: a relative name starts at the config file's own folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, ValidationInfo, WithJsonSchema
+
+FOLDER: Final = "folder"
+"""The key of pydantic's validation context under which the loader says where the config file is."""
+
+
+def resolve(path: Path, info: ValidationInfo) -> Path:
+    """Give the path as the program will use it."""
+    context = info.context if isinstance(info.context, Mapping) else {}
+    if "\0" in str(path):
+        raise ValueError("a file's name cannot hold a NUL character")
+    if str(path) == ".":
+        raise ValueError("write the name of a file")
+    folder: Any = context.get(FOLDER)
+    return folder / path if isinstance(folder, Path) else path
+
+
+def readable(path: Path, info: ValidationInfo) -> Path:
+    """Give the path of a file that can be read now. Raises ValueError with a sentence for the integrator."""
+    resolved = resolve(path, info)
+    try:
+        with resolved.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ValueError(f"cannot read {resolved}: {reason(error)}") from error
+    return resolved
+
+
+def reason(error: OSError) -> str:
+    """Say in words why a file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, PermissionError):
+        return "this user may not read it"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder"
+    return (error.strerror or type(error).__name__).lower()
+
+
+_AS_TEXT: Final = WithJsonSchema({"type": "string", "minLength": 1})
+
+ConfigPath = Annotated[Path, AfterValidator(resolve), _AS_TEXT]
+"""A file or folder that need not exist yet."""
+ReadablePath = Annotated[Path, AfterValidator(readable), _AS_TEXT]
+"""A file that must be readable when the config is loaded."""

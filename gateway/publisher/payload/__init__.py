@@ -1,0 +1,20 @@
+"""What is sent to the broker: messages, made of stored rows."""
+
+from dataclasses import dataclass
+
+from gateway.model import Meta
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One data message of one device, epoch and meta, encoded.
+
+    `rows` are the ids of the buffer's rows of which it holds samples: a row that does not fit into one message is
+    named by several, and delivered when all of them are. `readings` is what the ledger counts, of whole rows.
+    """
+
+    topic: str
+    payload: bytes
+    meta: Meta
+    rows: tuple[int, ...]
+    readings: int

@@ -1,0 +1,127 @@
+"""Data messages as JSON: rows in, encoded messages out; pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import orjson
+
+from gateway.buffer.stored import Stored
+from gateway.model import Gap, Meta, Sample, Value
+from gateway.publisher.payload import Message
+from gateway.publisher.payload.floats import shortest
+
+VERSION: Final = 1
+CONTENT_TYPE: Final = "application/json"
+_FLOAT32: Final = "f"
+_PACKET_OVERHEAD: Final = 64
+"""What an MQTT packet adds to topic and payload, generously: headers, lengths, packet id and properties."""
+
+
+def messages(
+    rows: Iterable[Stored], *, gateway: str, historical: bool, max_bytes: int, max_packet: int | None = None
+) -> list[Message]:
+    """Pack rows into messages of one device, epoch and meta each, as full as `max_bytes` of payload allow.
+
+    `max_packet` is the broker's Maximum Packet Size (MQTT 5.0 section 3.2.2.3.6). A device's samples keep their
+    order. A sample is never cut: a message that holds a single one may exceed the limit, which is then told by
+    its length, and must not be sent.
+    """
+    packed: list[Message] = []
+    open_messages: dict[str, _OpenMessage] = {}
+    for row in rows:
+        current = open_messages.get(row.meta.device)
+        if current is None or not current.takes(row):
+            if current is not None:
+                packed += current.close()
+            limit = payload_limit(row.meta.topic, max_bytes, max_packet)
+            current = open_messages[row.meta.device] = _OpenMessage(row, gateway, historical, limit)
+        packed += current.add(row)
+    for current in open_messages.values():
+        packed += current.close()
+    return packed
+
+
+def payload_limit(topic: str, max_bytes: int, max_packet: int | None) -> int:
+    """Give the largest payload, in bytes, that may be sent on a topic or on one that its suffix makes."""
+    if max_packet is None:
+        return max_bytes
+    return min(max_bytes, max_packet - len(topic.encode()) - _PACKET_OVERHEAD)
+
+
+def encode_sample(meta: Meta, sample: Sample | Gap, seq: int) -> bytes:
+    """Encode one sample or gap record. `meta` names the columns and tells which of them are 32-bit floats."""
+    if isinstance(sample, Gap):
+        return orjson.dumps({"seq": seq, "ts": sample.ts, "gap": {"reason": sample.reason, **sample.fields}})
+    document: dict[str, Any] = {"seq": seq, "ts": sample.ts}
+    if sample.rx is not None:
+        document["rx"] = sample.rx
+    if sample.clock is not None:
+        document["clock"] = sample.clock
+    document["values"] = dict(zip(_names(meta, sample.columns), _values(meta, sample), strict=True))
+    if sample.quality:
+        document["quality"] = dict(sample.quality)
+    return orjson.dumps(document)
+
+
+def _names(meta: Meta, columns: Sequence[int]) -> Iterable[str]:
+    # Columns ascend, so as many as there are tags are all of them.
+    return meta.names if len(columns) == len(meta.names) else map(meta.names.__getitem__, columns)
+
+
+def _values(meta: Meta, sample: Sample) -> Sequence[Value]:
+    if _FLOAT32 not in meta.codes:
+        return sample.values
+    codes = meta.codes
+    places = [place for place, column in enumerate(sample.columns) if codes[column] == _FLOAT32]
+    if len(places) == len(sample.values):
+        return shortest(sample.values)
+    values = list(sample.values)
+    for place, value in zip(places, shortest([values[place] for place in places]), strict=True):
+        values[place] = value
+    return values
+
+
+def _head(row: Stored, gateway: str, historical: bool) -> bytes:
+    head: dict[str, Any] = {"v": VERSION, "gateway": gateway, "device": row.meta.device}
+    head |= {"epoch": row.epoch, "meta": row.meta.id}
+    if row.meta.labels:
+        head["labels"] = dict(row.meta.labels)
+    if historical:
+        head["historical"] = True
+    return orjson.dumps(head)[:-1] + b',"samples":['
+
+
+class _OpenMessage:
+    """A message that is being filled."""
+
+    def __init__(self, row: Stored, gateway: str, historical: bool, limit: int) -> None:
+        self._epoch, self._meta = row.epoch, row.meta
+        self._head = _head(row, gateway, historical)
+        self._limit = limit
+        self._empty()
+
+    def _empty(self) -> None:
+        self._samples: list[bytes] = []
+        self._rows: dict[int, int] = {}
+        self._size = len(self._head) + len(b"]}")
+
+    def takes(self, row: Stored) -> bool:
+        """Whether the row's samples may stand in this message."""
+        return (self._epoch, self._meta.id, self._meta.topic) == (row.epoch, row.meta.id, row.meta.topic)
+
+    def add(self, row: Stored) -> Iterator[Message]:
+        """Add a row's samples; gives the messages that are full."""
+        for seq, sample in enumerate(row.samples, start=row.first_seq):
+            encoded = encode_sample(self._meta, sample, seq)
+            if self._size + len(encoded) > self._limit:
+                yield from self.close()
+            self._samples.append(encoded)
+            self._size += len(encoded) + len(b",")
+            self._rows[row.id] = row.readings
+
+    def close(self) -> Iterator[Message]:
+        """Give what is there as a message, if anything is, and start anew."""
+        if self._samples:
+            payload = self._head + b",".join(self._samples) + b"]}"
+            yield Message(self._meta.topic, payload, self._meta, tuple(self._rows), sum(self._rows.values()))
+        self._empty()

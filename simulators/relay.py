@@ -1,0 +1,96 @@
+"""A TCP relay in front of a server: it freezes, delays and cuts what the server itself cannot."""
+
+import asyncio
+from typing import Any, Self
+
+
+class Relay:
+    """Listens on a loopback port and passes octets to `target` and back.
+
+    Frozen, it holds what either side sends, the end of a connection too, and passes it on at `resume`: to both
+    sides the network looks as if a cable had been pulled. `delay_s` holds each piece on its way to the client.
+    """
+
+    def __init__(self, target: tuple[str, int], *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.target = target
+        self.host = host
+        self.port = port
+        self.delay_s = 0.0
+        self.connections = 0
+        self._server: asyncio.Server | None = None
+        self._pairs: set[asyncio.Task[Any]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen. Does nothing while it listens already.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        if self._server is None:
+            self._server = await asyncio.start_server(self._join, self.host, self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Cut all connections and refuse new ones."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await self.cut()
+            await server.wait_closed()
+
+    async def cut(self) -> None:
+        """Cut all connections and go on listening."""
+        pairs = list(self._pairs)
+        for pair in pairs:
+            pair.cancel()
+        if pairs:
+            await asyncio.wait(pairs)
+
+    def freeze(self) -> None:
+        """Pass nothing on; connections stay open."""
+        self._flowing.clear()
+
+    def resume(self) -> None:
+        """Pass on again, first what was held."""
+        self._flowing.set()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pair = asyncio.current_task()
+        assert pair is not None  # noqa: S101 -- asyncio runs this in a task of its own
+        self._pairs.add(pair)
+        self.connections += 1
+        try:
+            await self._pass(reader, writer)
+        except* (OSError, asyncio.CancelledError):
+            pass  # one side has gone, or `cut` ends this task: asyncio would log either
+        finally:
+            self._pairs.discard(pair)
+            writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection(*self.target)
+        try:
+            async with asyncio.TaskGroup() as pumps:
+                pumps.create_task(self._pump(reader, upstream_writer, late=False), name="relay to server")
+                pumps.create_task(self._pump(upstream_reader, writer, late=True), name="relay to client")
+        finally:
+            upstream_writer.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool) -> None:
+        while chunk := await reader.read(65536):
+            if late and self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            await self._flowing.wait()
+            writer.write(chunk)
+            await writer.drain()
+        await self._flowing.wait()
+        writer.close()
