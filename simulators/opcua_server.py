@@ -78,6 +78,11 @@ class OpcuaSimulator:
         """How many connections were accepted so far."""
         return self._relay.connections
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions of clients live; `cut` leaves those with subscriptions, `stop` none."""
+        return self._space.sessions if self._space is not None else 0
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -101,7 +106,6 @@ class OpcuaSimulator:
         except OSError:
             await self._dismantle()
             raise
-        self._space.announce(self.endpoint)
 
     async def stop(self) -> None:
         """Close the port and all connections, and forget all sessions and subscriptions, as at a loss of power."""
@@ -205,8 +209,8 @@ class OpcuaSimulator:
 
     def report(self) -> dict[str, Any]:
         """The server's own account, to hold against what a client says it saw."""
-        counts = {"connections": self.connections, "reads": self.reads, "writes": self.writes}
-        return {**counts, "ticks": self.robot.ticks}
+        served = {"connections": self.connections, "reads": self.reads, "writes": self.writes}
+        return {**served, "sessions": self.sessions, "ticks": self.robot.ticks}
 
     @property
     def commands(self) -> dict[str, Callable[..., Any]]:

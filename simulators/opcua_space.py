@@ -84,11 +84,10 @@ class RobotSpace:
         await server.start()
         return space
 
-    def announce(self, url: str) -> None:
-        """Have GetEndpoints tell clients the address that they can reach, rather than the inner one."""
-        for endpoint in self.server.iserver.endpoints:
-            endpoint.EndpointUrl = url
-            endpoint.Server.DiscoveryUrls = [url]
+    @property
+    def sessions(self) -> int:
+        """How many sessions of clients there are, with a connection or, for a while, without."""
+        return len(self.server.iserver._external_sessions)
 
     async def add(self, variable: Variable) -> None:
         """Make the node of a variable, and the objects on the way to it."""

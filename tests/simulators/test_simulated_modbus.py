@@ -109,6 +109,8 @@ async def test_an_answer_without_values_does_not_use_up_served(client: AsyncModb
     press.faults.exception(6, times=2)
     for _ in range(2):
         assert (await client.read_holding_registers(2, count=2, device_id=1)).exception_code == 6
+    press.faults.wrong("short", times=1)
+    assert len((await client.read_holding_registers(2, count=2, device_id=1)).registers) == 1
     assert unpacked(await holding(client, 2, 2), "I") == 1
 
 

@@ -142,6 +142,15 @@ async def test_a_frozen_unit_never_answers_what_came_while_it_was_frozen(peer: P
     assert await peer.ask(READ_TWO, transaction=2) == (2, 3, GOOD)
 
 
+async def test_a_request_that_came_while_frozen_is_not_answered_by_way_of_a_delay(peer: Peer, unit: Unit) -> None:
+    unit.faults.delay(SILENCE_S)
+    unit.faults.freeze()
+    peer.send(READ_TWO, transaction=1)
+    await peer.ask(READ_TWO, unit=4)
+    unit.faults.resume()
+    assert await peer.ask(READ_TWO, transaction=2) == (2, 3, GOOD)
+
+
 async def test_a_frozen_endpoint_silences_all_units(peer: Peer, simulator: ModbusSimulator) -> None:
     simulator.faults.freeze()
     peer.send(READ_TWO, unit=3)
@@ -151,7 +160,7 @@ async def test_a_frozen_endpoint_silences_all_units(peer: Peer, simulator: Modbu
 
 
 async def test_a_delayed_answer_comes_late_under_its_own_transaction(peer: Peer, unit: Unit) -> None:
-    unit.faults.delay(2 * SILENCE_S)
+    unit.faults.delay(5 * SILENCE_S)
     peer.send(READ_TWO, transaction=7)
     assert await peer.is_silent()
     assert await peer.frame() == (7, 3, GOOD)
@@ -216,7 +225,9 @@ async def test_a_request_of_wrong_length_is_exception_3(peer: Peer) -> None:
     assert (await peer.ask(struct.pack(">BH", 3, 0)))[2] == bytes((0x83, 3))
 
 
-@pytest.mark.parametrize("octets", [b"GET / HTTP/1.1\r\n\r\n", struct.pack(">HHHB", 1, 0, 1, 3)])
+@pytest.mark.parametrize(
+    "octets", [b"GET / HTTP/1.1\r\n\r\n", struct.pack(">HHHB", 1, 0, 1, 3), struct.pack(">HHHB", 1, 1, 6, 3)]
+)
 async def test_what_is_not_modbus_closes_the_connection(peer: Peer, octets: bytes) -> None:
     peer.writer.write(octets)
     assert await peer.is_closed()

@@ -157,8 +157,9 @@ async def test_only_none_and_basic256sha256_sign_and_encrypt_are_offered(simulat
 
 
 async def test_a_folder_used_again_gives_the_same_certificate(simulator: OpcuaSimulator) -> None:
+    first = simulator.certificate_path.read_bytes()
     again = OpcuaSimulator(pki_dir=simulator.certificate_path.parent)
-    assert again.certificate_path.read_bytes() == simulator.certificate_path.read_bytes()
+    assert again.certificate_path.read_bytes() == first
 
 
 async def test_a_write_is_refused_and_counted(simulator: OpcuaSimulator) -> None:
@@ -173,8 +174,11 @@ async def test_a_restart_ends_sessions_and_keeps_port_and_nodes(simulator: Opcua
     port = simulator.port
     client = Client(simulator.endpoint, timeout=LIMIT_S)
     await client.connect()
+    await client.create_subscription(100)
     counter = await node(client, "Robot.Counter")
+    assert simulator.sessions == 1
     await simulator.stop()
+    assert simulator.sessions == 0
     with pytest.raises(OSError, match="onnect"):
         await asyncio.open_connection("127.0.0.1", port)
     await simulator.start()
@@ -184,6 +188,17 @@ async def test_a_restart_ends_sessions_and_keeps_port_and_nodes(simulator: Opcua
     assert simulator.port == port
     async with connected(simulator) as client:
         assert (await value_of(client, "Robot.Counter")).Value.Value == simulator.robot.ticks
+
+
+async def test_a_cut_leaves_the_session_of_a_subscriber_alive(simulator: OpcuaSimulator) -> None:
+    client = Client(simulator.endpoint, timeout=LIMIT_S)
+    await client.connect()
+    await client.create_subscription(100)
+    await simulator.cut()
+    client.disconnect_socket()
+    async with connected(simulator):
+        assert simulator.sessions == 2
+    await simulator.stop()
 
 
 async def test_a_rebuild_can_move_the_namespace_index(simulator: OpcuaSimulator) -> None:
@@ -230,7 +245,9 @@ async def test_a_float_node_reads_nan_until_told_otherwise(simulator: OpcuaSimul
         assert not math.isnan((await value_of(client, "Robot.Gripper.Pressure")).Value.Value)
 
 
-async def test_a_removed_node_tells_its_subscriber_and_is_gone_until_restored(simulator: OpcuaSimulator) -> None:
+async def test_a_removed_node_tells_its_subscriber_and_is_gone_until_restored(
+    simulator: OpcuaSimulator, recwarn: pytest.WarningsRecorder
+) -> None:
     async with connected(simulator) as client, asyncio.timeout(LIMIT_S):
         subscription = await client.create_subscription(50)
         await subscription.subscribe_data_change(await node(client, SPEED), queuesize=10)
@@ -240,6 +257,7 @@ async def test_a_removed_node_tells_its_subscriber_and_is_gone_until_restored(si
             event = await subscription.next_event(timeout=LIMIT_S)
             status = event.data.monitored_item.Value.StatusCode.name
         assert (await value_of(client, SPEED)).StatusCode.name == "BadNodeIdUnknown"
+        assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
         await simulator.step()
         await simulator.restore(SPEED)
         assert (await value_of(client, SPEED)).Value.Value == simulator.robot.axes[0].speed

@@ -2,9 +2,12 @@
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from gateway.drivers import Device
 from simulators import MachineUnit, MeterUnit, ModbusSimulator, Plant, PressUnit, Robot
 from simulators.points import METER_POINTS, PRESS_BITS, PRESS_POINTS, VOLUME, volume_value
 from simulators.robot import VARIABLES
@@ -128,6 +131,12 @@ async def test_every_tag_of_the_demo_devices_can_be_read_from_the_plant() -> Non
         assert {tag["address"] for tag in entry["tags"]} >= {"holding:0", "holding:2"}
     assert [tag["node"] for tag in devices["robot-1"]["tags"]] == [variable.node for variable in VARIABLES]
     assert {bit.address.partition(".")[0] for bit in PRESS_BITS} == {"holding:18"}
+
+
+def test_the_demo_devices_are_valid_sections_of_the_gateways_config() -> None:
+    for device in demo_devices("127.0.0.1", 5020, "opc.tcp://127.0.0.1:4840"):
+        section = TypeAdapter[Any](Device).validate_python(device)
+        assert len(section.tags) == len(device["tags"])
 
 
 def test_the_robot_entry_is_secured_where_a_trust_folder_is_given() -> None:
