@@ -89,7 +89,7 @@ def _of_broker(parts: Parts) -> Iterator[Reason]:
     for sentence in broker.refusals.values():
         yield Reason(
             "publish-refused",
-            f"MQTT broker: {sentence}",
+            f"MQTT: {sentence}",
             "Allow this gateway's user to publish to the topic. Its readings wait on disk until then.",
         )
     if broker.unmatched:
@@ -103,8 +103,8 @@ def _of_broker(parts: Parts) -> Iterator[Reason]:
 
 def _of_device(name: str, device: DeviceParts) -> Iterator[Reason]:
     if device.state in DOWN:
-        sentence = device.error or f"{device.address}: {device.state}"
-        yield Reason(f"device-{device.state}", f"{name}: {sentence}", device.do or DOWN[device.state], name)
+        text = _named(name, device.error or f"{device.address}: {device.state}")
+        yield Reason(f"device-{device.state}", text, device.do or DOWN[device.state], name)
     elif device.state in {DeviceState.OK, DeviceState.DEGRADED}:
         yield from _of_answering_device(name, device)
 
@@ -112,13 +112,8 @@ def _of_device(name: str, device: DeviceParts) -> Iterator[Reason]:
 def _of_answering_device(name: str, device: DeviceParts) -> Iterator[Reason]:
     code = "device-degraded"
     if device.bad_tags:
-        listed = ", ".join(device.bad_names) + (", …" if device.bad_tags > len(device.bad_names) > 0 else "")
-        yield Reason(
-            code,
-            f"{name}: {device.bad_tags} of {device.tags} tags are bad{f' ({listed})' if listed else ''}",
-            device.do or "Compare these tags' addresses and types in the config with the PLC's program.",
-            name,
-        )
+        do = device.do or "Compare these tags' addresses and types in the config with the PLC's program."
+        yield Reason(code, _named(name, device.error or _bad_tags(device)), do, name)
     slow = device.cycle_p95_s is not None and device.cycle_p95_s > device.interval_s
     if slow:
         yield Reason(
@@ -129,7 +124,18 @@ def _of_answering_device(name: str, device: DeviceParts) -> Iterator[Reason]:
             name,
         )
     if device.state is DeviceState.DEGRADED and not device.bad_tags and not slow:
-        yield Reason(code, f"{name}: {device.error or 'degraded'}", device.do, name)
+        yield Reason(code, _named(name, device.error or "degraded"), device.do, name)
+
+
+def _named(name: str, sentence: str) -> str:
+    """Say of which device a sentence speaks, unless it says so itself."""
+    return sentence if sentence.startswith(f"{name}: ") else f"{name}: {sentence}"
+
+
+def _bad_tags(device: DeviceParts) -> str:
+    more = ", …" if device.bad_tags > len(device.bad_names) else ""
+    listed = f" ({', '.join(device.bad_names)}{more})" if device.bad_names else ""
+    return f"{device.bad_tags} of {device.tags} tags are bad{listed}"
 
 
 def _of_gateway(parts: Parts) -> Iterator[Reason]:

@@ -44,10 +44,11 @@ function reason({ text, do: act }) {
 }
 
 function device([name, device]) {
-  const cycle = device.cycle_s.last === null ? "notifies" : `${seconds(device.cycle_s.last)} of ${seconds(device.cycle_s.interval)}`;
+  const good = device.state === "ok" || device.state === "degraded" ? count(device.tags - device.bad_tags) : "–";
+  const cycle = device.cycle_s.last === null ? "–" : `${seconds(device.cycle_s.last)} of ${seconds(device.cycle_s.interval)}`;
   const lines = [
     `${device.protocol}, ${device.address}`,
-    `${count(device.tags - device.bad_tags)} of ${count(device.tags)} tags good, last ${instant(device.last_good_ms)}`,
+    `${good} of ${count(device.tags)} tags good, last ${instant(device.last_good_ms)}`,
     `poll ${cycle}; skipped ${count(device.skipped_cycles)}, reconnected ${count(device.reconnects)}`,
   ];
   const title = element("p", "name", element("span", "", name), element("span", tone(device.state), device.state));
@@ -71,7 +72,7 @@ function show(health) {
     ["published", count(mqtt.published)], ["refused", count(mqtt.rejected)], ["without subscriber", count(mqtt.unmatched)],
   ]);
   fill("buffer", [
-    ["waiting", `${count(buffer.pending_readings)} readings`], ["oldest", seconds(buffer.oldest_age_s)],
+    ["waiting", `${count(buffer.pending_readings)} readings`], ["oldest", buffer.pending_readings ? seconds(buffer.oldest_age_s) : "–"],
     ["size", `${bytes(buffer.bytes)} of ${bytes(buffer.max_bytes)}`], ["full in", buffer.full_in_s === null ? "not growing" : seconds(buffer.full_in_s)],
     ["disk", buffer.writable ? `${bytes(buffer.disk_free_bytes)} free` : "cannot be written", buffer.writable ? "" : "failing"],
   ]);
