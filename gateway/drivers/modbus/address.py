@@ -66,15 +66,18 @@ def _zero_based(table: str, register: int, bit: int | None) -> Address:
 
 
 def _modicon(digits: str) -> Address:
-    number = int(digits[1:] or 0)
     if len(digits) not in {5, 6}:
+        example = digits if digits.isdecimal() and int(digits) <= 65535 else "2"
         raise ValueError(
-            f"{digits} could be several addresses; write holding:{digits} (zero-based), or 5 or 6 digits in Modicon "
+            f"{digits} could be several addresses; write holding:{example} (zero-based), or 5 or 6 digits in Modicon "
             "notation (40001 is holding:0)"
         )
+    number = int(digits[1:])
     table = _MODICON.get(digits[0])
     if table is None:
-        raise ValueError(f"{digits} is not Modicon notation: it begins with 0 (coil), 1 (discrete), 3 (input) or 4")
+        raise ValueError(
+            f"{digits} is not Modicon notation: it begins with 0 (coil), 1 (discrete), 3 (input) or 4 (holding)"
+        )
     if number == 0:
         raise ValueError(f"{digits} does not exist: Modicon notation counts from 1; write {int(digits) + 1}")
     if number > 65536:

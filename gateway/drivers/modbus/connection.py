@@ -38,6 +38,7 @@ _REQUESTS: Final[dict[Table, type[ModbusPDU]]] = {
     "input": ReadInputRegistersRequest,
 }
 """All that is ever sent to a PLC: function codes 1 to 4, which read."""
+_BIT_FUNCTIONS: Final = frozenset(_REQUESTS[table].function_code for table in _REQUESTS if table in BIT_TABLES)
 
 _SOCKET_OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -95,6 +96,7 @@ class Connection:
 
     def __init__(self, host: str, port: int) -> None:
         self.address = join(host, port)
+        self.has_answered = False
         self._asked = ModbusPDU()
         self._arrived_ms = 0
         self._unheard = 0
@@ -109,7 +111,6 @@ class Connection:
         )
         self._wire = self._client.ctx
         self._wire.max_buffer_size = _MAX_BUFFER
-        self._wire.response_future.cancel()  # done means nobody waits, from the start
         for response in _RESPONSES:
             self._client.register(response)
 
@@ -125,6 +126,7 @@ class Connection:
             for option in _SOCKET_OPTIONS:
                 transport.get_extra_info("socket").setsockopt(*option)
         except OSError as error:
+            connection.close()
             raise _unreachable(host, connection.address, error) from error
         return connection
 
@@ -149,6 +151,7 @@ class Connection:
         except ModbusException as error:
             self.close()
             raise WrongAnswer(f"{self.address}: {error}") from error
+        self.has_answered = True
         if response.isError():
             return Answer(self._arrived_ms, b"", response.exception_code)
         return Answer(self._arrived_ms, response.payload, 0)
@@ -223,9 +226,6 @@ def _mismatch(asked: ModbusPDU, unit: int, function: int, length: int, byte_coun
     if byte_count and byte_count[0] != size:
         return f"announces {byte_count[0]} bytes instead of {size}"
     return None
-
-
-_BIT_FUNCTIONS: Final = frozenset(_REQUESTS[table].function_code for table in _REQUESTS if table in BIT_TABLES)
 
 
 def _unreachable(host: str, address: str, error: OSError) -> DeviceError:

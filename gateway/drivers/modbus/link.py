@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from gateway.drivers.base import Shared
 from gateway.drivers.modbus.address import Table
 from gateway.drivers.modbus.connection import Answer, Connection
+from gateway.errors import DeviceError
 from gateway.hosts import join
 
 
@@ -49,6 +50,12 @@ class ModbusLink:
             await self._rest(delay)
             connection = await self._connected(timeout)
             try:
+                return await connection.read(unit, table, start, count, timeout)
+            except DeviceError:
+                if not connection.has_answered or connection is not self._connection:
+                    raise
+                # A PLC may close a connection that it served well, as idle, just while the next request is under way.
+                connection = await self._connected(timeout)
                 return await connection.read(unit, table, start, count, timeout)
             finally:
                 self._rested_at = asyncio.get_running_loop().time()

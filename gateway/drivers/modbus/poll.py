@@ -37,6 +37,8 @@ REASONS: Final = {
 device cannot serve that many registers at once."""
 GATEWAY_REASONS: Final = frozenset({REASONS[0x0A], REASONS[0x0B]})
 """What a gateway says of a unit behind it: seldom of one block only."""
+_WORTH_GIVING_UP: Final = GATEWAY_REASONS | {TIMEOUT, PROTOCOL_ERROR}
+"""These cost the time of a response each, or the connection."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,11 +142,5 @@ class Poll:
     def _sample(self, part: _Part) -> Sample:
         good = sorted(zip(part.columns, part.values, strict=True), key=itemgetter(0))
         columns = tuple(column for column, _ in good)
-        if columns == self._scan.columns:
-            columns = self._scan.columns
         quality = {self._names[column]: f"bad:{reason}" for column, reason in sorted(part.bad.items())}
         return Sample(part.ts, columns, tuple(value for _, value in good), len(good) + len(quality), quality)
-
-
-_WORTH_GIVING_UP: Final = GATEWAY_REASONS | {TIMEOUT, PROTOCOL_ERROR}
-"""These cost the time of a response each, or the connection."""

@@ -96,11 +96,11 @@ class ModbusTag(CheckedTag):
         yield from self._wrong_type()
         yield from self._wrong_arithmetic()
         if self.type == "string" and self.length is None:
-            yield Fault((), "length is missing; write how many bytes the string has, two a register")
+            yield Fault(("length",), "is missing; write how many bytes the string has, two a register")
         elif self.type != "string" and self.length is not None:
             yield Fault(("length",), f"only a string has a length; a {self.type} takes {_taken(self)}")
         elif self.register + self.registers > 65536:
-            yield Fault(("address",), f"{self.source} as {self.type} ends behind 65535, the last address")
+            yield Fault(("address",), f"{self.source} as {self.type} ends after 65535, the last address")
 
     def _wrong_type(self) -> Iterator[Fault]:
         one_bit = self.bit is not None or self.table in {"coil", "discrete"}
@@ -120,7 +120,7 @@ class ModbusTag(CheckedTag):
             if self.deadband not in {None, 0}:
                 yield Fault(("deadband",), f"a {self.type} is equal or not; write 0 for changes only")
         elif self.relative_deadband and self.range is None:
-            yield Fault(("deadband",), f"{self.deadband} of what? Write range: [low, high] too")
+            yield Fault(("deadband",), "is a share of a range; write range: [low, high] too")
 
 
 def _taken(tag: ModbusTag) -> str:

@@ -20,4 +20,4 @@ async def nothing_escapes(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Non
     gc.collect()
     await asyncio.sleep(0)
     assert escaped == []
-    assert [record for record in caplog.records if record.name.startswith("pymodbus")] == []
+    assert [record for record in caplog.get_records("call") if record.name.startswith("pymodbus")] == []

@@ -1,12 +1,12 @@
 """A Modbus TCP server at the wire, for tests: what it answers to each request is the test's own bytes."""
 
 import asyncio
-import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.drivers.modbus.section import ModbusTcpDevice
@@ -66,14 +66,20 @@ class Peer:
         self.connections = 0
         self.closed = asyncio.Event()
         self._asked = asyncio.Condition()
+        self._serving: set[asyncio.Task[None] | None] = set()
 
     async def asked(self, count: int) -> None:
         """Wait until so many requests have come."""
         async with self._asked:
             await within(self._asked.wait_for(lambda: len(self.requests) >= count))
 
+    async def idle(self) -> None:
+        """Wait until all connections are closed."""
+        await asyncio.gather(*filter(None, self._serving))
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._serving.add(asyncio.current_task())
         try:
             while True:
                 head = await reader.readexactly(7)
@@ -112,8 +118,8 @@ def closed_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def open_files() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+def open_files() -> set[int]:
+    return {int(link.name) for link in Path("/proc/self/fd").iterdir()}
 
 
 def device(port: int, tags: Sequence[dict[str, Any]], **keys: Any) -> ModbusTcpDevice:

@@ -1,10 +1,13 @@
 """What comes over the wire is the answer to what was asked, or it is no answer; a dead connection is found at once."""
 
 import asyncio
+import contextlib
+import itertools
 import os
 import socket
+import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -39,6 +42,8 @@ WRONG: dict[str, Callable[[Request], bytes]] = {
     "no register": lambda r: r.frame(b"\x03\x00"),
     "a byte count that says more than there is": lambda r: r.frame(bytes((3, 6, 0, 7, 0, 7))),
     "a byte count that says less than there is": lambda r: r.frame(bytes((3, 2, 0, 7, 0, 7))),
+    "less than the byte count says": lambda r: r.frame(bytes((3, 4, 0, 7))),
+    "more than the byte count says": lambda r: r.frame(bytes((3, 4, 0, 7, 0, 7, 0, 7))),
     "input registers for holding registers": lambda r: r.frame(bytes((4, 4, 0, 7, 0, 7))),
     "coils for holding registers": lambda r: r.frame(bytes((1, 1, 7))),
     "a function that nobody knows": undecodable_function,
@@ -69,6 +74,16 @@ async def test_p5_a_wrong_answer_is_never_a_value_and_ends_the_connection(wrong:
         link.close()
 
 
+async def test_p5_a_late_frame_that_announces_more_than_there_can_be_ends_the_connection_at_once() -> None:
+    async with serving() as peer:
+        link = ModbusLink("127.0.0.1", peer.port)
+        await read(link)
+        peer.script = lambda request: request.send(struct.pack(">HHHBB", 1, 0, 0xFFFF, 1, 3) + request.good())
+        with pytest.raises(WrongAnswer, match="does not speak Modbus TCP"):
+            await read(link)
+        link.close()
+
+
 async def test_p5_unit_zero_does_not_take_the_answer_of_another_unit() -> None:
     async with serving(lambda request: request.send(request.good(7, 7, unit=1))) as peer:
         link = ModbusLink("127.0.0.1", peer.port)
@@ -87,7 +102,12 @@ async def test_an_exception_is_an_answer_and_keeps_the_connection() -> None:
 
 @pytest.mark.parametrize(
     ("table", "function", "body"),
-    [("coil", 1, b"\x01\x05"), ("discrete", 2, b"\x01\x05"), ("holding", 3, b"\x06abcdef"), ("input", 4, b"\x06abcdef")],
+    [
+        ("coil", 1, b"\x01\x05"),
+        ("discrete", 2, b"\x01\x05"),
+        ("holding", 3, b"\x06abcdef"),
+        ("input", 4, b"\x06abcdef"),
+    ],
 )
 async def test_p10_each_table_is_read_with_its_own_function_code(table: str, function: int, body: bytes) -> None:
     async with serving(lambda request: request.send(request.frame(bytes((request.function,)) + body))) as peer:
@@ -166,6 +186,7 @@ async def test_a_reset_fails_the_request_at_once() -> None:
         with pytest.raises(DeviceError, match="closed the connection") as lost:
             await read(link, timeout=3600.0)
         assert lost.value.reason == "connection-lost"
+        assert len(peer.requests) == 1
         peer.script = lambda request: request.send(request.good())
         assert registers(await read(link)) == [0, 1]
         link.close()
@@ -183,9 +204,11 @@ async def test_a_close_in_the_middle_of_an_answer_fails_the_request_at_once() ->
         link.close()
 
 
-async def test_closing_the_link_fails_the_request_in_flight_at_once() -> None:
-    async with serving(lambda request: None) as peer, asyncio.TaskGroup() as group:
+async def test_closing_the_link_fails_the_request_in_flight_at_once_and_for_good() -> None:
+    async with serving() as peer, asyncio.TaskGroup() as group:
         link = ModbusLink("127.0.0.1", peer.port)
+        await read(link)
+        peer.script = lambda request: None
 
         async def ask() -> str:
             with pytest.raises(DeviceError) as lost:
@@ -193,9 +216,10 @@ async def test_closing_the_link_fails_the_request_in_flight_at_once() -> None:
             return lost.value.reason
 
         asked = group.create_task(ask(), name="asked")
-        await peer.asked(1)
+        await peer.asked(2)
         link.close()
         assert await within(asked) == "connection-lost"
+        assert peer.connections == 1
 
 
 async def test_a_peer_that_closes_after_each_answer_is_connected_anew_for_the_next() -> None:
@@ -207,9 +231,18 @@ async def test_a_peer_that_closes_after_each_answer_is_connected_anew_for_the_ne
         link = ModbusLink("127.0.0.1", peer.port)
         for turn in range(3):
             assert registers(await read(link, turn)) == [turn, turn + 1]
-            while "open" in repr(link):  # until the peer's FIN is here
-                await asyncio.sleep(0)
         assert peer.connections == 3
+        link.close()
+
+
+async def test_a_connection_that_served_well_and_is_lost_in_flight_is_tried_anew_once_and_no_more() -> None:
+    async with serving() as peer:
+        link = ModbusLink("127.0.0.1", peer.port)
+        await read(link)
+        peer.script = Request.reset
+        with pytest.raises(DeviceError, match="closed the connection"):
+            await read(link, timeout=3600.0)
+        assert (len(peer.requests), peer.connections) == (3, 2)
         link.close()
 
 
@@ -270,7 +303,7 @@ async def test_a_request_waits_for_the_delay_after_the_answer_before_it() -> Non
         link = ModbusLink("127.0.0.1", peer.port)
         for _ in range(4):
             await within(link.read(1, "holding", 0, 1, timeout=20.0, delay=0.05))
-        assert min(after - before for before, after in zip(times, times[1:], strict=False)) >= 0.049
+        assert min(after - before for before, after in itertools.pairwise(times)) >= 0.049
         link.close()
 
 
@@ -284,19 +317,24 @@ async def test_a_refused_connection_says_so_and_what_to_do() -> None:
 
 
 async def test_a_host_name_that_nobody_knows_is_a_lost_connection() -> None:
-    with pytest.raises(DeviceError, match="not known|does not answer") as unknown:
+    with pytest.raises(DeviceError, match=r"not known|does not answer") as unknown:
         await within(ModbusLink("plc.invalid", 502).connect(timeout=10.0))
     assert unknown.value.reason == "connection-lost"
 
 
-async def test_a_host_that_swallows_packets_does_not_answer() -> None:
+@contextlib.contextmanager
+def swallowing_port() -> Iterator[int]:
+    """Give a port that neither accepts nor refuses: one connection fills its backlog, further SYNs are dropped."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        port = full.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)):  # the backlog is full: further SYNs are dropped
-            with pytest.raises(DeviceError, match="does not answer") as silent:
-                await within(ModbusLink("127.0.0.1", port).connect(timeout=SHORT_S))
+        with socket.create_connection(full.getsockname()):
+            yield full.getsockname()[1]
+
+
+async def test_a_host_that_swallows_packets_does_not_answer() -> None:
+    with swallowing_port() as port, pytest.raises(DeviceError, match=r"does not answer$") as silent:
+        await within(ModbusLink("127.0.0.1", port).connect(timeout=SHORT_S))
     assert silent.value.reason == "connection-lost"
 
 
@@ -328,35 +366,45 @@ async def test_the_socket_finds_a_vanished_peer_by_itself_and_sends_at_once() ->
 
 def client_socket(port: int) -> socket.socket:
     """Find this process's socket that is connected to a port."""
-    for number in open_files():
-        try:
-            candidate = socket.socket(fileno=os.dup(int(number)))
-        except OSError:
-            continue
-        try:
-            if candidate.getpeername()[1] == port:
+    for number in filter(is_socket, open_files()):
+        candidate = socket.socket(fileno=os.dup(number))
+        with contextlib.suppress(OSError):
+            if candidate.family == socket.AF_INET and candidate.getpeername()[1] == port:
                 return candidate
-        except OSError:
-            pass
         candidate.close()
     raise AssertionError("no such socket")
 
 
+def is_socket(number: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:
+        return False
+
+
+async def refused_open() -> None:
+    with closed_port() as port, shared_link(Shared("hall-3"), "127.0.0.1", port) as link, pytest.raises(DeviceError):
+        await within(link.connect(timeout=20.0))
+
+
+async def reset_read(port: int) -> None:
+    with shared_link(Shared("hall-3"), "127.0.0.1", port) as link, pytest.raises(DeviceError):
+        await read(link)
+
+
+async def abandoned_open(port: int) -> None:
+    with shared_link(Shared("hall-3"), "127.0.0.1", port) as link, pytest.raises(TimeoutError):
+        await asyncio.wait_for(link.connect(timeout=20.0), timeout=0.001)
+
+
 async def test_two_hundred_failed_opens_leak_no_socket_and_no_task() -> None:
-    async with serving(Request.reset) as peer:
-        before, tasks = open_files(), asyncio.all_tasks()
-        for turn in range(200):
-            with closed_port() as port, shared_link(Shared("hall-3"), "127.0.0.1", port) as link:
-                with pytest.raises(DeviceError):
-                    await within(link.connect(timeout=20.0))
-            with shared_link(Shared("hall-3"), "127.0.0.1", peer.port) as link:
-                with pytest.raises(DeviceError):
-                    await read(link)
-            if turn % 20 == 0:
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(ModbusLink("192.0.2.1", 502).connect(timeout=20.0), timeout=0)
-        peer_tasks = {task for task in asyncio.all_tasks() if "Peer.serve" in repr(task)}
-        await asyncio.gather(*peer_tasks, return_exceptions=True)
-        await asyncio.sleep(0)
-        assert asyncio.all_tasks() - tasks == set()
-        assert len(open_files()) <= len(before)
+    with swallowing_port() as swallowing:
+        async with serving(Request.reset) as peer:
+            before, tasks = open_files(), asyncio.all_tasks()
+            for _ in range(200):
+                await refused_open()
+                await reset_read(peer.port)
+                await abandoned_open(swallowing)
+            await within(peer.idle())
+            assert asyncio.all_tasks() == tasks
+            assert open_files() <= before

@@ -136,6 +136,11 @@ def test_overlapping_tags_are_read_once() -> None:
     assert shape(plan(tags, range(4), 125, 0)) == [("holding", 4, 2)]
 
 
+def test_a_short_tag_inside_a_long_one_does_not_end_the_block() -> None:
+    tags = [make("holding:0", "uint64"), make("holding:1"), make("holding:4")]
+    assert shape(plan(tags, range(3), 125, 0)) == [("holding", 0, 5)]
+
+
 def test_only_the_columns_that_are_due_are_read() -> None:
     tags = [make("holding:0"), make("holding:1"), make("holding:2")]
     assert shape(plan(tags, (0, 2), 125, 0)) == [("holding", 0, 1), ("holding", 2, 1)]
