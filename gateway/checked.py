@@ -36,11 +36,15 @@ class Checked(BaseModel):
 
 @dataclass(frozen=True)
 class Later(AfterValidator):
-    """Marks a key that this version parses and refuses; the JSON Schema leaves it out."""
+    """Marks a key that this version parses and refuses; the JSON Schema leaves it out, or allows what is `written`."""
+
+    written: str | None = None
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Leave the key out."""
-        raise PydanticOmit
+        """Leave the key out, unless there is something that it may say."""
+        if self.written is None:
+            raise PydanticOmit
+        return {"const": self.written}
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,10 @@ class LaterValues(AfterValidator):
         return {**shape, "enum": [choice for choice in shape["enum"] if choice not in self.values]}
 
 
-def later(instead: str = "", allowed: object = None) -> Later:
+def later(instead: str = "", allowed: object = None, written: str | None = None) -> Later:
     """Refuse a key that this version does not build yet, unless it is empty or says `allowed`.
 
-    `instead` says what to write today, if there is something.
+    `instead` says what to write today, if there is something; `written` is how a config writes what is allowed.
     """
 
     def refuse(value: Any, info: ValidationInfo) -> Any:
@@ -66,7 +70,7 @@ def later(instead: str = "", allowed: object = None) -> Later:
             raise ValueError(f"{info.field_name} is not available in this version{_hint(instead)}")
         return value
 
-    return Later(refuse)
+    return Later(refuse, written)
 
 
 def later_values(*values: str, instead: str = "") -> LaterValues:

@@ -16,9 +16,9 @@ def parse_host(text: str) -> str:
     bare = text.removeprefix("[").removesuffix("]")
     if _is_ip(bare):
         return bare
-    head, colon, port = text.rpartition(":")
+    _, colon, port = text.rpartition(":")
     if colon and port.isdecimal():
-        raise ValueError(f"write the port in its own key: host: {head} and port: {port}")
+        raise ValueError(f"write the port in a key of its own: port: {port}")
     labels = text.removesuffix(".").split(".")
     if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("must be a host's name or IP address, such as plc-1.example.com or 192.0.2.10")

@@ -105,7 +105,8 @@ def _json(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
 
-_DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d)$"
+DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d)$"
+"""What a duration looks like in the JSON Schema."""
 _SIZE_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?\s*(B|KiB|MiB|GiB|TiB)$"
 
 
@@ -115,7 +116,7 @@ def duration(low: float = 0.0, high: float = LONGEST_S) -> tuple[Any, ...]:
     return (
         BeforeValidator(lambda text: check(parse_duration(text))),
         PlainSerializer(format_duration, return_type=str, when_used="json"),
-        _json(_DURATION_PATTERN, "1s"),
+        _json(DURATION_PATTERN, "1s"),
     )
 
 

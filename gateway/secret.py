@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from gateway.errors import GatewayError
 from gateway.files import readable, reason
 
-_FORMS: Final = "{file: /path/to/secret}, {env: NAME} or {credential: NAME}"
+FORMS: Final = "{file: /path/to/secret}, {env: NAME} or {credential: NAME}"
+"""How a config writes where a secret is."""
 _CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 _LARGEST_SECRET: Final = 65536
 
@@ -62,13 +63,13 @@ class Secret(BaseModel):
     @classmethod
     def _never_in_clear(cls, given: object) -> object:
         if not isinstance(given, dict | Secret):
-            raise ValueError(f"a secret is not written in clear; write {_FORMS}")  # noqa: TRY004 -- pydantic's rule
+            raise ValueError(f"a secret is not written in clear; write {FORMS}")  # noqa: TRY004 -- pydantic's rule
         return given
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if sum(place is not None for place in (self.file, self.env, self.credential)) != 1:
-            raise ValueError(f"write exactly one of {_FORMS}")
+            raise ValueError(f"write exactly one of {FORMS}")
         return self
 
     @property

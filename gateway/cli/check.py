@@ -28,7 +28,7 @@ def check(path: Path, expanded: bool, as_json: bool) -> None:
         config = load(path)
     except ConfigError as error:
         _refuse(error.problems, as_json)
-    for warning in config.warnings if not as_json else ():
+    for warning in () if as_json else (*config.warnings, *config.in_clear):
         click.echo(f"warning: {warning}", err=True)
     if as_json:
         click.echo(json.dumps(_summary(config)))
@@ -49,7 +49,7 @@ def _summary(config: Config) -> dict[str, Any]:
     return {
         "ok": True,
         "problems": [],
-        "warnings": config.warnings,
+        "warnings": [*config.warnings, *config.in_clear],
         "hash": config.hash,
         "devices": len(config.devices),
         "tags": sum(len(device.tags) for device in config.devices),

@@ -1,14 +1,16 @@
-"""What the sections of a config must agree on: names, labels, topics."""
+"""What the sections of a config must agree on: labels and topics."""
 
 import difflib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.checked import Fault
 from gateway.config import topics
 
 if TYPE_CHECKING:
     from gateway.config.schema import Config
+
+At = tuple[str | int, ...]
 
 _TOPIC: Final = ("mqtt", "topic")
 _STATUS: Final = ("mqtt", "status_topic")
@@ -17,11 +19,9 @@ _STATUS: Final = ("mqtt", "status_topic")
 def faults(config: "Config") -> Iterator[Fault]:
     """Give what contradicts itself between sections."""
     yield from _templates(config)
-    unusable = list(_labels(config))
-    yield from unusable
     yield from _included(config)
-    if not unusable:
-        yield from _collisions(config)
+    unusable = [*_own_topics(config), *_missing_labels(config), *_bad_labels(config)]
+    yield from unusable or _collisions(config)
 
 
 def _templates(config: "Config") -> Iterator[Fault]:
@@ -33,48 +33,82 @@ def _templates(config: "Config") -> Iterator[Fault]:
         yield Fault(_TOPIC, "has no level with {gateway} before {device}; write it so, or write status_topic: too")
 
 
-def _used(config: "Config") -> Iterator[tuple[tuple[str | int, ...], str, str | None, dict[str, str]]]:
-    """Give every use of a template: where it is written, the template, for which device, with which labels."""
-    yield _STATUS if config.mqtt.status_topic else _TOPIC, config.status_template, None, config.gateway.labels
+def _own_topics(config: "Config") -> Iterator[Fault]:
     for position, device in enumerate(config.devices):
-        labels = config.labels_of(device)
-        if device.topic is None:
-            yield _TOPIC, config.mqtt.topic, device.name, labels
-        else:
-            yield ("devices", position, "topic"), device.topic, device.name, labels
+        try:
+            topics.parse_topic(device.topic or config.mqtt.topic)
+        except ValueError as error:
+            yield Fault(("devices", position, "topic"), str(error))
 
 
-def _labels(config: "Config") -> Iterator[Fault]:
-    for at, template, device, labels in _used(config):
-        for name in topics.labels_in(template):
-            owner = "the gateway" if device is None else device
-            if name not in labels:
-                yield Fault(at, f"uses {{labels.{name}}}, but {owner} has no label {name}; write it in labels:")
-            elif bad := topics.bad_label_value(labels[name]):
-                yield Fault(at, f"uses {{labels.{name}}}, but of {owner} {bad}, which no level of a topic may")
+class _Use(NamedTuple):
+    """A label in a template: where the template is written, and where the label is, or would be."""
+
+    template_at: At
+    label: str
+    owner: str
+    value: str | None
+    value_at: At
+
+
+def _uses(config: "Config") -> Iterator[_Use]:
+    own = config.gateway.labels
+    for name in topics.labels_in(config.status_template):
+        yield _Use(
+            _STATUS if config.mqtt.status_topic else _TOPIC,
+            name,
+            "the gateway (for its status)",
+            own.get(name),
+            ("gateway", "labels", name),
+        )
+    for position, device in enumerate(config.devices):
+        at: At = ("devices", position, "topic") if device.topic else _TOPIC
+        for name in topics.labels_in(device.topic or config.mqtt.topic):
+            holder: At = ("devices", position) if name in device.labels else ("gateway",)
+            yield _Use(at, name, device.name, config.labels_of(device).get(name), (*holder, "labels", name))
+
+
+def _missing_labels(config: "Config") -> Iterator[Fault]:
+    missing: dict[tuple[At, str], list[str]] = {}
+    for use in _uses(config):
+        if use.value is None:
+            missing.setdefault((use.template_at, use.label), []).append(use.owner)
+    for (at, label), owners in missing.items():
+        more = f" and {len(owners) - 3} more" if len(owners) > 3 else ""
+        yield Fault(
+            at, f"uses {{labels.{label}}}, which is no label of {', '.join(owners[:3])}{more}; write it in labels:"
+        )
+
+
+def _bad_labels(config: "Config") -> Iterator[Fault]:
+    found = {use.value_at: topics.bad_label_value(use.value) for use in _uses(config) if use.value is not None}
+    for at, bad in found.items():
+        if bad:
+            yield Fault(at, f"{bad}, so {{labels.{at[-1]}}} in a topic cannot stand for it")
 
 
 def _included(config: "Config") -> Iterator[Fault]:
     known = set(config.gateway.labels).union(*(device.labels for device in config.devices))
     for position, name in enumerate(config.mqtt.include_labels):
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {near[0]}?" if near else "; write it in gateway.labels or a device's labels"
             yield Fault(("mqtt", "include_labels", position), f"neither the gateway nor a device has this label{hint}")
 
 
 def _collisions(config: "Config") -> Iterator[Fault]:
     """Two writers of one topic would overwrite each other's retained messages."""
-    taken = {config.status_topic: "the gateway's status", config.health_topic: "the gateway's health"}
-    if len(taken) < 2:
+    taken = {config.status_topic: "the gateway's status"}
+    if config.health_topic in taken:
         yield Fault(_STATUS, "is the topic of health too; end it with another level than health")
+    taken[config.health_topic] = "the gateway's health"
     for position, device in enumerate(config.devices):
         at = ("devices", position, "topic" if device.topic else "name")
         base = config.topic_of(device)
         if topics.too_long(base):
             yield Fault(at, f"makes a topic of more than {topics.LONGEST} bytes")
         for topic in (f"{base}/{leaf}" for leaf in ("data", "meta", "state")):
-            if topic in taken:
-                yield Fault(at, f"is published at {topic}, as is {taken[topic]}; give one of them another topic")
+            other = taken.setdefault(topic, device.name)
+            if other != device.name:  # of two devices with one name, the name is what is wrong
+                yield Fault(at, f"is published at {topic}, as is {other}; give one of them another topic")
                 break
-            taken[topic] = device.name

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.config.nodes import Entry, Node, Place, join, moved
-from gateway.config.sentences import SECTIONS, unknown_key
+from gateway.config.sentences import SECTIONS, keys, unknown_key
 
 KEY: Final = "defaults"
 OWN: Final = frozenset({"name"})
@@ -31,12 +31,12 @@ def apply(root: Node) -> tuple[Node, list[Complaint]]:
 def _complaints(defaults: Node) -> list[Complaint]:
     if not isinstance(defaults.value, dict):
         return [] if defaults.value is None else [(defaults.place, KEY, "must be keys and values, not a list or text")]
-    known = {key for section in SECTIONS.values() for key in section.model_fields} - OWN
+    known = set(keys(SECTIONS.values())) - OWN
     found: list[Complaint] = []
     for key, entry in defaults.entries.items():
         if key in OWN:
             found.append((entry.place, join(KEY, key), "every device needs its own; remove it from defaults"))
-        elif key not in known:
+        elif not any(key in section.model_fields for section in SECTIONS.values()):
             found.append((entry.place, join(KEY, key), unknown_key(key, known)))
     return found
 

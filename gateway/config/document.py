@@ -5,6 +5,7 @@ from typing import Any, Final
 from gateway.config import defaults
 from gateway.config.schema import Config
 from gateway.config.sentences import SECTIONS
+from gateway.quantities import DURATION_PATTERN, format_duration
 
 Shape = dict[str, Any]
 
@@ -47,6 +48,10 @@ def _as_written(shape: Any) -> Any:
     if not isinstance(shape, dict):
         return shape
     kept = {key: _as_written(value) for key, value in shape.items() if value is not None and key != "title"}
+    if kept.get("pattern") == DURATION_PATTERN and "default" in kept:
+        kept["default"] = format_duration(kept["default"])
+    if "const" in kept and "default" in kept:
+        kept["default"] = kept["const"]
     choices = [choice for choice in kept.get("anyOf", ()) if choice.get("type") != "null"]
     if [choice.get("type") for choice in choices] == ["number", "string"] and "pattern" not in shape["anyOf"][-1]:
         choices.pop()

@@ -29,6 +29,8 @@ _Dumper.add_representer(str, _text)
 def expand(config: Config) -> str:
     """Give the whole config, defaults included."""
     plain = _written(config.model_dump(mode="json", exclude_none=True))
+    for device in plain.get("devices", ()):
+        device["tags"] = device.pop("tags", [])  # the longest part last, as people write it
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 

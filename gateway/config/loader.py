@@ -1,7 +1,6 @@
 """Reads a config file: gives a Config that is complete, or a ConfigError with everything that is wrong with it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway import files
-from gateway.config import defaults, report
+from gateway.config import defaults, raw, report
 from gateway.config.nodes import LARGEST_FILE, Node, Place, read
 from gateway.config.schema import Config
 from gateway.errors import ConfigError, Problem
@@ -23,7 +22,7 @@ def load(path: Path) -> Config:
         raise ConfigError(problems or [_no_config(file, root)])
     filled, complaints = defaults.apply(root)
     problems += [Problem(file, *place, where, text) for place, where, text in complaints]
-    problems += _duplicates(file, filled)
+    problems += raw.problems(file, filled)
     config, found = _build(file, filled, path.absolute().parent)
     if config is None or problems or found:
         raise ConfigError(report.ordered(problems + found))
@@ -59,7 +58,7 @@ def _build(file: str, root: Node, folder: Path) -> tuple[Config | None, list[Pro
     config, errors = _validate(data, folder)
     problems = [problem for error in errors for problem in report.problems(file, root, error)]
     if config is not None:
-        return config, [*problems, *_empty(file, root, config)]
+        return config, problems
     if errors and all(error["loc"][:1] == ("devices",) and len(error["loc"]) > 1 for error in errors):
         broken = {error["loc"][1] for error in errors}
         kept = [position for position in range(len(data["devices"])) if position not in broken]
@@ -75,38 +74,3 @@ def _validate(data: Any, folder: Path) -> tuple[Config | None, list[ErrorDetails
         return Config.model_validate_json(text, strict=True, context={files.FOLDER: folder}), []
     except ValidationError as error:
         return None, error.errors(include_url=False, include_input=False)
-
-
-def _duplicates(file: str, root: Node) -> Iterator[Problem]:
-    """Find names that are given twice, whatever else is wrong with what bears them."""
-    devices = root.get("devices")
-    if devices is None:
-        return
-    yield from _same_names(file, devices, "devices")
-    for position, device in enumerate(devices.elements):
-        tags = device.get("tags")
-        if tags is not None:
-            yield from _same_names(file, tags, tags.origin or f"devices[{position}].tags")
-
-
-def _same_names(file: str, nodes: Node, path: str) -> Iterator[Problem]:
-    first: dict[str, Place] = {}
-    for position, node in enumerate(nodes.elements):
-        name = node.get("name")
-        if name is None or not isinstance(name.value, str):
-            continue
-        if name.value in first:
-            text = f"the name {name.value} is taken by line {first[name.value].line}; write another"
-            yield Problem(file, *name.place, f"{path}[{position}].name", text)
-        else:
-            first[name.value] = name.place
-
-
-def _empty(file: str, root: Node, config: Config) -> Iterator[Problem]:
-    if not config.devices:
-        _, path, place = report.locate(root, ("devices",), certain=1)
-        yield Problem(file, *place, path, "holds no device; write at least one")
-    for position, device in enumerate(config.devices):
-        if not device.tags:
-            _, path, place = report.locate(root, ("devices", position, "tags"), certain=1)
-            yield Problem(file, *place, path, "holds no tag; write at least one")

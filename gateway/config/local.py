@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.checked import Checked, Fault, later
 from gateway.drivers.base import Section
@@ -14,7 +14,7 @@ from gateway.quantities import PositiveDuration, duration, size
 from gateway.secret import Secret
 
 _STATE: Final = Path("/var/lib/edge-gateway")
-_RUN: Final = Path("/run/edge-gateway")
+_SOCKET: Final = Path("/run/edge-gateway/control.sock")
 
 
 class BufferSection(Section):
@@ -29,20 +29,20 @@ class BufferSection(Section):
     commit_interval: Annotated[float, *duration(0.001, 60)] = Field(
         default=0.2, description="group commit: what a power cut can cost"
     )
-    keep_acked: Annotated[float, *duration(), later("write 0s")] = Field(
+    keep_acked: Annotated[float, *duration(), later("write 0s", written="0s")] = Field(
         default=0.0, description="how long acknowledged data stays for `buffer resend`"
     )
 
 
-def parse_listen(text: str) -> str:
+def parse_listen(text: object) -> str:
     """Check `address:port`. Raises ValueError with a sentence for the integrator."""
-    host, _, port = text.rpartition(":")
+    host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     if not host or not port.isdecimal() or not port.isascii() or int(port) > 65535:
         raise ValueError("must be an address and a port, such as 127.0.0.1:8080")
     if ":" in host and not host.startswith("["):
         raise ValueError(f"write an IPv6 address in brackets: [{host}]:{port}")
     parse_host(host)
-    return text
+    return f"{host}:{port}"
 
 
 class HttpTls(Section):
@@ -56,7 +56,7 @@ class HttpSection(Checked, Section):
     """The local HTTP endpoint: health, metrics, dashboard."""
 
     listen: Annotated[
-        str, AfterValidator(parse_listen), WithJsonSchema({"type": "string", "pattern": ":[0-9]{1,5}$"})
+        str, BeforeValidator(parse_listen), WithJsonSchema({"type": "string", "pattern": ":[0-9]{1,5}$"})
     ] = Field(default="127.0.0.1:8080", description="anything but loopback needs tls and token; port 0: any free port")
     tls: HttpTls | None = None
     token: Secret | None = Field(default=None, description="what clients send as Authorization: Bearer")
@@ -85,6 +85,6 @@ class HttpSection(Checked, Section):
 class ControlSection(Section):
     """The local socket through which commands reach the running daemon."""
 
-    socket: Annotated[ConfigPath, later("remove it", allowed=_RUN / "control.sock")] = Field(
-        default=_RUN / "control.sock", description="mode 0660, group edge-gateway"
+    socket: Annotated[ConfigPath, later("remove it", allowed=_SOCKET, written=str(_SOCKET))] = Field(
+        default=_SOCKET, description="mode 0660, group edge-gateway"
     )

@@ -85,6 +85,10 @@ class MqttSection(Checked, Section):
         """`host:port`, as a person would write it."""
         return join(self.host, self.port)
 
+    @property
+    def _parent(self) -> str:
+        return (self.status_topic or "").rpartition("/")[0]
+
     def faults(self) -> Iterator[Fault]:
         """Give a password that nobody would get, and a status topic that is not this gateway's own."""
         yield from super().faults()
@@ -92,5 +96,7 @@ class MqttSection(Checked, Section):
             yield Fault(("password",), "a password needs a username; write username: too")
         if self.status_topic is not None and GATEWAY not in self.status_topic:
             yield Fault(("status_topic",), "must hold {gateway}: two gateways would overwrite each other's status")
+        elif self.status_topic is not None and self.health_interval and GATEWAY not in self._parent:
+            yield Fault(("status_topic",), "must hold {gateway} before its last level: health is published beside it")
         if self.status_topic is not None and DEVICE in self.status_topic:
             yield Fault(("status_topic",), "cannot hold {device}: it is the whole gateway's")

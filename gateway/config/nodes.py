@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Final, NamedTuple, cast
 
 import yaml
@@ -14,6 +15,7 @@ LARGEST_FILE: Final = 8 << 20
 """Bytes that a config file may have."""
 _MOST_VALUES: Final = 1_000_000
 _DEEPEST: Final = 40
+_TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -24,7 +26,7 @@ class Place(NamedTuple):
     column: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Node:
     """A value of the file: a scalar, a list of nodes, or a mapping of keys to entries; None if it is refused already.
 
@@ -85,11 +87,11 @@ def read(file: str, text: str) -> tuple[Node | None, list[Problem]]:
     try:
         root = reader.document(text)
     except Stop as stop:
-        reader.add(stop.place, "", str(stop))
+        reader.add(stop.place, str(stop))
         root = None
     except yaml.YAMLError as error:
         line, column, sentence = explain(error, text)
-        reader.add(Place(line, column), "", sentence)
+        reader.problems.append(Problem(file, line, column, "", sentence))
         root = None
     return root, reader.problems
 
@@ -101,10 +103,8 @@ class _Reader:
         self._file = file
         self._anchors: dict[str, Node] = {}
         self._events: Iterator[Any] = iter(())
+        self._path: list[str | int] = []  # of the value that is being read
         self.problems: list[Problem] = []
-
-    def add(self, place: Place, path: str, text: str) -> None:
-        self.problems.append(Problem(self._file, place.line, place.column, path, text))
 
     def document(self, text: str) -> Node | None:
         self._events = cast("Iterator[Any]", yaml.parse(text, Loader=_LOADER))
@@ -113,82 +113,103 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
                     raise Stop(_place(event), "a second document begins here; a config is one, so remove the ---")
-                root = self._node(next(self._events), "", 0)
+                root = self._node(next(self._events))
         return root
 
-    def _node(self, event: Any, path: str, depth: int) -> Node:
+    def add(self, place: Place, text: str) -> None:
+        self.problems.append(Problem(self._file, *place, reduce(join, self._path, ""), text))
+
+    def _node(self, event: Any) -> Node:
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event, depth)
-        if depth > _DEEPEST:
+            return self._alias(event)
+        if len(self._path) > _DEEPEST:
             raise Stop(_place(event), f"is nested more than {_DEEPEST} levels deep")
-        if event.tag is not None and event.tag not in {"!", "tag:yaml.org,2002:str"}:
-            self.add(_place(event), path, "tags (!name) are not used here; text that begins with ! needs quotes")
+        if event.tag is not None and event.tag not in _TEXT_TAGS:
+            self.add(_place(event), "tags (!name) are not used here; text that begins with ! needs quotes")
         if isinstance(event, yaml.ScalarEvent):
-            node = self._scalar(event, path)
+            node = self._scalar(event)
         elif isinstance(event, yaml.SequenceStartEvent):
-            node = self._list(event, path, depth)
+            node = self._list(event)
         else:
-            node = self._mapping(event, path, depth)
+            node = self._mapping(event)
         if node.weight > _MOST_VALUES:
             raise Stop(node.place, f"stands for more than {_MOST_VALUES} values; write fewer aliases (*name)")
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
 
-    def _alias(self, event: Any, depth: int) -> Node:
+    def _alias(self, event: Any) -> Node:
         # The name is not repeated: an unquoted password may begin with a *.
         node = self._anchors.get(event.anchor)
         if node is None:
             raise Stop(_place(event), "no anchor (&name) comes before this alias; text that begins with * needs quotes")
-        if depth + node.height > _DEEPEST:
+        if len(self._path) + node.height > _DEEPEST:
             raise Stop(_place(event), f"is nested more than {_DEEPEST} levels deep")
         return node
 
-    def _scalar(self, event: Any, path: str) -> Node:
+    def _scalar(self, event: Any) -> Node:
         text: str = event.value
-        value: Plain | None = text
+        place = _place(event)
+        value: Plain | None = None
         try:
-            if event.implicit[0]:
-                value = resolve(text)
-            text.encode("utf-8")
+            if not text.isascii():
+                text.encode("utf-8")
+            value = resolve(text) if event.implicit[0] else text
         except UnicodeEncodeError:
-            self.add(_place(event), path, "holds half of a character (a lone surrogate)")
-            value = None
+            self.add(place, "holds half of a character (a lone surrogate)")
         except ValueError as error:
-            self.add(_place(event), path, str(error))
-            value = None
-        return Node(value, _place(event), raw=text)
+            self.add(place, str(error))
+        return Node(value, place, raw=text)
 
-    def _list(self, event: Any, path: str, depth: int) -> Node:
+    def _list(self, event: Any) -> Node:
         elements: list[Node] = []
         while not isinstance(following := next(self._events), yaml.SequenceEndEvent):
-            elements.append(self._node(following, f"{path}[{len(elements)}]", depth + 1))
+            elements.append(self._below(len(elements), following))
         return _collection(elements, event, elements)
 
-    def _mapping(self, event: Any, path: str, depth: int) -> Node:
+    def _mapping(self, event: Any) -> Node:
         entries: dict[str, Entry] = {}
         while not isinstance(following := next(self._events), yaml.MappingEndEvent):
-            key, place = self._key(following, path), _place(following)
-            node = self._node(next(self._events), join(path, key), depth + 1)
-            if key in entries:
-                first = entries[key].place.line
-                self.add(place, join(path, key), f"is written twice; the first is in line {first}")
+            key, place, written = self._key(following), _place(following), next(self._events)
+            first = entries.get(key)
+            if first is not None:
+                self._twice(key, place, first, written)
+            elif event.flow_style and _is_omitted(written):
+                # The key is not repeated: it may be a secret in curly brackets.
+                self.add(place, "a key without a value in curly brackets; write {key: value}")
+                entries[key] = Entry(place, Node(None, place))
             else:
-                entries[key] = Entry(place, node)
+                entries[key] = Entry(place, self._below(key, written))
         return _collection(entries, event, [entry.node for entry in entries.values()])
 
-    def _key(self, event: Any, path: str) -> str:
+    def _twice(self, key: str, place: Place, first: Entry, written: Any) -> None:
+        self._path.append(key)
+        self.add(place, f"is written twice; the first is in line {first.place.line}")
+        self._node(written)
+        self._path.pop()
+
+    def _below(self, part: str | int, event: Any) -> Node:
+        self._path.append(part)
+        node = self._node(event)
+        self._path.pop()
+        return node
+
+    def _key(self, event: Any) -> str:
         if not isinstance(event, yaml.ScalarEvent):
-            raise Stop(_place(event), f"{path}: a key must be a word" if path else "a key must be a word")
-        if event.value == "<<" and event.implicit[0]:
-            raise Stop(_place(event), "merge keys (<<) are not part of YAML 1.2; write the keys out, or use defaults:")
+            raise Stop(_place(event), "a key must be a word")
         key: str = event.value
-        return key.encode("utf-8", "replace").decode("utf-8")
+        if key == "<<" and event.implicit[0]:
+            raise Stop(_place(event), "merge keys (<<) are not part of YAML 1.2; write the keys out, or use defaults:")
+        return key if key.isascii() else key.encode("utf-8", "replace").decode("utf-8")
 
 
 def _collection(value: list[Node] | dict[str, Entry], event: Any, inner: list[Node]) -> Node:
     weight = 1 + sum(node.weight for node in inner)
     return Node(value, _place(event), weight=weight, height=1 + max((node.height for node in inner), default=0))
+
+
+def _is_omitted(event: Any) -> bool:
+    return isinstance(event, yaml.ScalarEvent) and event.implicit[0] and not event.value
 
 
 def _place(event: Any) -> Place:
@@ -200,7 +221,8 @@ def join(path: str, part: str | int) -> str:
     """Give the path of a key or an element below `path`: `devices[0].tags[2].address`."""
     if isinstance(part, int):
         return f"{path}[{part}]"
-    return f"{path}.{part}" if path else part
+    word = part if part.isprintable() else ascii(part)
+    return f"{path}.{word}" if path else word
 
 
 def moved(node: Node, origin: str) -> Node:

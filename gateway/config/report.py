@@ -9,6 +9,7 @@ from gateway.config.nodes import Node, Place, join
 from gateway.config.schema import Config
 from gateway.config.sentences import sections_at, sentence
 from gateway.errors import Problem
+from gateway.secret import FORMS, Secret
 
 Loc = tuple[int | str, ...]
 
@@ -23,13 +24,18 @@ def problems(file: str, root: Node, error: ErrorDetails, kept: Sequence[int] | N
             yield Problem(file, *place, path, fault.text)
         return
     node, path, place = locate(root, loc, certain=1 if error["type"] == "missing" else 0)
+    sections = sections_at(Config, loc)
     if error["type"] == "extra_forbidden":
         place = _key_place(root, loc) or place
+        if Secret in sections:  # the key is not repeated: it may be the secret
+            text = f"there is no such key in a secret; write {FORMS}"
+            yield Problem(file, *place, locate(root, loc[:-1], certain=0)[1], text)
+            return
     elif error["type"].startswith("union_tag"):
         path, place = _protocol(node, path)
     elif node.value is None:
         return  # the file's reader has said what is wrong with it
-    yield Problem(file, *place, path, sentence(error, node, sections_at(Config, loc)))
+    yield Problem(file, *place, path, sentence(error, node, sections))
 
 
 def _in_file(fault: Fault, kept: Sequence[int] | None) -> Loc:

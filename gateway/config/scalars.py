@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from decimal import Decimal
 from typing import Final
 
@@ -53,4 +54,5 @@ def _float(text: str) -> float | str:
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text} is too large a number")
-    return value if Decimal(text) == Decimal(repr(value)) else text
+    exact = len(text) < sys.float_info.dig or Decimal(text) == Decimal(repr(value))
+    return value if exact else text

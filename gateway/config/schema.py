@@ -38,8 +38,8 @@ class Config(Checked, Section):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    gateway: GatewaySection
-    mqtt: MqttSection
+    gateway: GatewaySection = Field(description="the gateway's id and labels")
+    mqtt: MqttSection = Field(description="the broker's host; what is sent to it")
     buffer: BufferSection = BufferSection()
     http: HttpSection = HttpSection()
     control: ControlSection = ControlSection()
@@ -52,7 +52,7 @@ class Config(Checked, Section):
     links: Annotated[dict[str, Link], later("write host and port in each device")] = Field(
         default_factory=dict, description="lines and gateways that several devices share"
     )
-    devices: tuple[Device, ...] = ()
+    devices: tuple[Device, ...] = Field(default=(), description="what is read")
 
     def faults(self) -> Iterator[Fault]:
         """Give what contradicts itself between sections."""
@@ -76,7 +76,8 @@ class Config(Checked, Section):
     @property
     def status_template(self) -> str:
         """The template of `status_topic`: as written, else the levels of `topic` before the device's, plus status."""
-        return self.mqtt.status_topic or f"{topics.before_device(self.mqtt.topic) or ''}/status".removeprefix("/")
+        before = topics.before_device(self.mqtt.topic)
+        return self.mqtt.status_topic or ("status" if before is None else f"{before}/status")
 
     @property
     def status_topic(self) -> str:
@@ -99,6 +100,13 @@ class Config(Checked, Section):
     def warnings(self) -> tuple[str, ...]:
         """What works and should still be looked at: one sentence each."""
         return tuple(secret.warning for secret in _secrets(self) if secret.warning)
+
+    @property
+    def in_clear(self) -> tuple[str, ...]:
+        """The connections without the protection that their protocol has: one sentence each."""
+        found = [f"{self.mqtt.address}: messages are sent in clear"] if self.mqtt.tls.insecure_plaintext else []
+        devices = (device for device in self.devices if device.enabled and device.is_insecure)
+        return (*found, *(f"{device.name}: {device.address} is read in clear" for device in devices))
 
 
 def _secrets(value: Any) -> Iterator[Secret]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from gateway.checked import Later
+from gateway.checked import Later, LaterValues
 from gateway.config.nodes import Node
 from gateway.drivers import LATER_PROTOCOLS, Device
 from gateway.drivers.base import DeviceSection
@@ -19,6 +19,8 @@ SECTIONS: Final[dict[str, type[DeviceSection]]] = {
 }
 """The section of each protocol."""
 
+_ALIKE: Final = 0.7
+"""How alike two words must be, of 1, for the one to be a misspelling of the other: int8 is none of int64."""
 _PATTERNS: Final = {
     r"^[A-Za-z0-9_.-]+$": "may hold letters, digits, '_', '.' and '-' only",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "is not the name of an environment variable",
@@ -35,11 +37,11 @@ def sentence(error: ErrorDetails, node: Node, sections: tuple[type[BaseModel], .
     if kind == "missing":
         return _missing(str(error["loc"][-1]), sections)
     if kind == "extra_forbidden":
-        return unknown_key(str(error["loc"][-1]), _keys(sections))
+        return unknown_key(str(error["loc"][-1]), keys(sections))
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
         return _protocol(context.get("tag"))
     if kind == "literal_error":
-        return _choice(node, str(context["expected"]))
+        return _choice(node, str(context["expected"]), _later_values(error["loc"], sections))
     limit = _LIMITS.get(kind)
     if limit is not None:
         return limit(context)
@@ -96,8 +98,9 @@ def _protocol(tag: object) -> str:
     return f"there is no protocol {str(tag)!r}; write {choices}{_near(str(tag), SECTIONS)}"
 
 
-def _choice(node: Node, expected: str) -> str:
-    choices = [quoted or bare for quoted, bare in re.findall(r"'([^']*)'|([^\s',]+)", expected) if bare != "or"]
+def _choice(node: Node, expected: str, refused: set[str]) -> str:
+    found = (quoted or bare for quoted, bare in re.findall(r"'([^']*)'|([^\s',]+)", expected) if bare != "or")
+    choices = [choice for choice in found if choice not in refused]
     written = f", not {node.raw!r}" if node.raw else ""
     return f"must be {_list(choices)}{written}{_near(node.raw, choices)}"
 
@@ -111,7 +114,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 def _near(word: str, words: Iterable[str]) -> str:
     known = {choice.lower(): choice for choice in words}
-    close = difflib.get_close_matches(word.lower(), known, n=1)
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=_ALIKE)
     return f"; did you mean {known[close[0]]}?" if close else ""
 
 
@@ -120,10 +123,16 @@ def _list(words: Iterable[str], last: str = "or") -> str:
     return f"{', '.join(head)} {last} {tail}" if head else tail
 
 
-def _keys(sections: Iterable[type[BaseModel]]) -> Iterator[str]:
+def keys(sections: Iterable[type[BaseModel]]) -> Iterator[str]:
     """Give the keys that this version takes."""
     for section in sections:
         yield from (key for key, field in section.model_fields.items() if not is_later(field))
+
+
+def _later_values(loc: tuple[int | str, ...], sections: Iterable[type[BaseModel]]) -> set[str]:
+    fields = (section.model_fields.get(str(loc[-1])) for section in sections)
+    marks = (mark for field in fields if field is not None for mark in field.metadata)
+    return {value for mark in marks if isinstance(mark, LaterValues) for value in mark.values}
 
 
 def is_later(field: FieldInfo) -> bool:

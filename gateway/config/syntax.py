@@ -39,7 +39,10 @@ def explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
 
 
 def _place(error: yaml.YAMLError, text: str) -> tuple[int, int]:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    marks = [getattr(error, "problem_mark", None), getattr(error, "context_mark", None)]
+    if "end of stream" in str(getattr(error, "problem", "")):
+        marks.reverse()  # where the quote was opened helps; where the file ends does not
+    mark = marks[0] or marks[1]
     if mark is not None:
         return mark.line + 1, mark.column + 1
     position = getattr(error, "position", None)

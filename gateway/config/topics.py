@@ -56,7 +56,7 @@ def before_device(template: str) -> str | None:
     """Give the levels before the first that holds `{device}`; None if no level does, or it is the first."""
     levels = template.split("/")
     first = next((n for n, level in enumerate(levels) if DEVICE in level), 0)
-    return "/".join(levels[:first]) or None
+    return "/".join(levels[:first]) if first else None
 
 
 def bad_label_value(value: str) -> str | None:

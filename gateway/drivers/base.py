@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -24,7 +25,10 @@ class Section(BaseModel):
 def parse_deadband(value: object) -> object:
     """Read a deadband: a number is absolute, `"2%"` is a share of the tag's range."""
     if isinstance(value, str) and value.endswith("%"):
-        return Percent(share=Decimal(value[:-1]) / 100)
+        try:
+            return Percent(share=Decimal(value[:-1]) / 100)
+        except InvalidOperation:
+            raise ValueError(f"{value!r} is no share of a range; write a number and %, such as 2%") from None
     return value
 
 
@@ -35,7 +39,7 @@ class Percent(Section):
 
     def __str__(self) -> str:
         """Write it as the config did."""
-        return f"{self.share * 100:f}%"
+        return f"{(self.share * 100).normalize():f}%"
 
 
 Deadband = Annotated[Percent | Annotated[Decimal, Field(ge=0)], BeforeValidator(parse_deadband)]
@@ -150,6 +154,16 @@ class DeviceSection(Section):
     def address(self) -> str:
         """The configured address as a person would write it."""
         raise NotImplementedError
+
+    @property
+    def is_insecure(self) -> bool:
+        """Whether the config allows a connection without protection where the protocol has one."""
+        return False
+
+    @property
+    def certificate_files(self) -> dict[str, Path]:
+        """The certificates of ours that this device's connection uses, by the name that health gives them."""
+        return {}
 
     def open(self, shared: Shared) -> AbstractAsyncContextManager[Driver]:
         """Connect. Raises DeviceError on entry if the device cannot be reached or refuses us; leaks nothing then."""

@@ -84,19 +84,22 @@ def plain(value: Decimal | Percent) -> int | float | str:
     return float(value) if Decimal(repr(float(value))) == value else str(value)
 
 
-def number(written: object, wanted: str = "a number", low: float | None = None) -> int | float | Decimal:
-    """Let a number pass. Raises ValueError with a sentence if it is none, or is below `low`."""
-    value = _long_number(written, wanted) if isinstance(written, str) else written
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+def number(written: object, wanted: str = "a number", low: int | None = None) -> Decimal:
+    """Give a number with the digits that were written: 0.1 is 0.1. Raises ValueError with a sentence for others."""
+    if isinstance(written, str):
+        value = _long_number(written, wanted)
+    elif isinstance(written, bool) or not isinstance(written, int | float | Decimal):
         raise ValueError(f"must be {wanted}")  # noqa: TRY004 -- pydantic reports ValueError
+    else:
+        value = Decimal(repr(written)) if isinstance(written, float) else Decimal(written)
     if not -_LARGEST <= value <= _LARGEST:
         raise ValueError(f"must be {wanted}, between -1e100 and 1e100")
     if low is not None and value < low:
-        raise ValueError(f"must be {wanted}, not below {low:g}")
+        raise ValueError(f"must be {wanted}, not below {low}")
     return value
 
 
-_LARGEST: Final = 1e100
+_LARGEST: Final = Decimal("1e100")
 _LONG_NUMBER: Final = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
 
