@@ -2,87 +2,38 @@
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from gateway.model import DeviceState, Meta
-from gateway.publisher.component import BrokerComponent
+from gateway.errors import PublishError
+from gateway.model import Meta
+from gateway.publisher.feed import Feed, Outlet
 from gateway.publisher.mqtt import MqttSession
 from gateway.publisher.payload import meta as meta_message
 from gateway.publisher.payload.json import VERSION, payload_limit
 from gateway.publisher.reasons import PublishRefusedError
 from gateway.publisher.window import Priority, Window
-from gateway.supervisor import Component, now_ms
+from gateway.supervisor import now_ms
 from gateway.version import VERSION as PROGRAM_VERSION
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Outlet:
-    """Where one device's messages go: `meta` is what its samples mean from now on, None until it is known."""
-
-    device: str
-    topic: str
-    component: Component[DeviceState]
-    meta: Meta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Topics:
-    """The gateway's own topics."""
-
-    status: str
-    health: str
-
-    @property
-    def parts(self) -> str:
-        """The filter for further parts of metas, under the usual layout of topics."""
-        return f"{self.status.rpartition('/')[0]}/+/meta/+"
 
 
 class Announcements:
-    """The retained messages of one session.
+    """The retained messages of one session, which has a name."""
 
-    `parts` remembers over sessions how many parts the meta on a topic has, so that what is left over of a longer
-    one can be cleared.
-    """
-
-    def __init__(
-        self,
-        session: MqttSession,
-        window: Window,
-        component: BrokerComponent,
-        *,
-        gateway: str,
-        name: str,
-        topics: Topics,
-        outlets: Mapping[str, Outlet],
-        health: Callable[[], Mapping[str, Any]],
-        health_interval: float,
-        max_bytes: int,
-        parts: dict[str, int],
-    ) -> None:
+    def __init__(self, feed: Feed, session: MqttSession, window: Window, name: str) -> None:
+        self._feed = feed
         self._session = session
         self._window = window
-        self._component = component
-        self._gateway = gateway
         self._name = name
-        self._topics = topics
-        self._outlets = outlets
-        self._health = health
-        self._health_interval = health_interval
-        self._max_bytes = max_bytes
-        self._parts = parts
         self._since_ms = now_ms()
         self._explained: set[tuple[str, str]] = set()
         self._explaining = asyncio.Lock()
+        self._retained: set[str] = set()
         self._news = asyncio.Event()
         self._changed: set[str] = set()
+        self._refused: set[str] = set()
         self._contradicted = False
         self._health_due = 0.0
         self._last_status: object = None
@@ -98,14 +49,15 @@ class Announcements:
 
     async def greet(self) -> None:
         """Say `online`, then what each device is and how it is. Returns when the broker has it all."""
-        await self._confirm(self._topics.status, self._online())
-        metas = [outlet.meta for outlet in self._outlets.values() if outlet.meta is not None]
-        pending = [(outlet, await self._post_state(outlet)) for outlet in self._outlets.values()]
-        for meta in metas:
+        await self._confirm(self._feed.topics.status, self._online())
+        states = [(outlet, await self._post_state(outlet)) for outlet in self._feed.outlets.values()]
+        metas = [
+            (outlet.meta, await self._post_meta(outlet.meta)) for outlet in self._feed.outlets.values() if outlet.meta
+        ]
+        for meta, parts in metas:
             with contextlib.suppress(PublishRefusedError):  # said when its data wants to go out
-                await self.explain(meta)
-        for outlet, acknowledged in pending:
-            await self._accepted(f"{outlet.topic}/state", acknowledged)
+                await self._explained_by(meta, parts)
+        await self._states_accepted(states)
 
     async def explain(self, meta: Meta) -> None:
         """Publish a meta, unless this session has; returns when the broker has it.
@@ -113,28 +65,26 @@ class Announcements:
         The device's own is retained; one that is not the device's any more says so, and is not.
         Raises PublishRefusedError.
         """
-        key = (meta.topic, meta.id)
-        if key in self._explained:
+        if (meta.topic, meta.id) in self._explained:
             return
         async with self._explaining:
-            outlet = self._outlets.get(meta.device)
-            current = outlet is not None and (outlet.topic, outlet.meta and outlet.meta.id) == key
-            limit = payload_limit(f"{meta.topic}/meta/0000", self._max_bytes, self._session.grants.maximum_packet)
-            payloads = meta_message.parts(meta.document, max_bytes=limit, superseded=not current)
-            await self._publish_parts(meta.topic, payloads, retain=current)
-            self._explained.add(key)
+            await self._explained_by(meta, await self._post_meta(meta))
+
+    def meta_changed(self, meta: Meta) -> None:
+        """A device has another meta, perhaps one that it had before: it is to be retained."""
+        self._explained.discard((meta.topic, meta.id))
 
     async def clear(self, topic: str) -> None:
         """Clear what is retained about a device that is gone. Raises PublishRefusedError."""
-        for suffix in ("state", "meta", *(f"meta/{part}" for part in range(2, self._parts.pop(topic, 1) + 1))):
+        for suffix in ("state", "meta", *(f"meta/{part}" for part in range(2, self._feed.parts.pop(topic, 1) + 1))):
             await (await self._post(f"{topic}/{suffix}", b""))
 
     async def listen(self) -> None:
         """Hear what others say on our own topics: an `offline` that is not ours, a part of a meta that is no more."""
-        await self._session.listen(self._topics.status, self._topics.parts)
+        self._session.listen(self._feed.topics.status, self._feed.topics.parts)
         while True:
             topic, payload = await self._session.received.get()
-            if topic == self._topics.status:
+            if topic == self._feed.topics.status:
                 self._hear_status(payload)
             elif payload:
                 await self._hear_part(topic)
@@ -144,39 +94,52 @@ class Announcements:
         loop = asyncio.get_running_loop()
         while True:
             await self._tell_states()
-            if self._health_interval:
+            if self._feed.section.health_interval:
                 await self._tell_health(loop.time())
             if self._contradicted:
                 self._contradicted = False
-                await self._confirm(self._topics.status, self._online())
+                await self._confirm(self._feed.topics.status, self._online())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._health_due if self._health_interval else None):
+                async with asyncio.timeout_at(self._health_due if self._feed.section.health_interval else None):
                     await self._news.wait()
             self._news.clear()
 
     async def farewell(self) -> None:
         """Say that this is a clean end, and disconnect. What cannot be said in a second stays unsaid."""
         document = {"state": "offline", "session": self._name, "reason": "stopped"}
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, PublishError, PublishRefusedError):
             async with asyncio.timeout(1.0):
                 if self._session.unacknowledged < self._session.grants.receive_maximum:
-                    with contextlib.suppress(PublishRefusedError):
-                        await self._session.send(self._topics.status, orjson.dumps(document), retain=True)
+                    await self._session.send(self._feed.topics.status, orjson.dumps(document), retain=True)
                     await self._session.leave()
 
-    async def _publish_parts(self, topic: str, payloads: Sequence[bytes], *, retain: bool) -> None:
+    async def _post_meta(self, meta: Meta) -> list[asyncio.Future[int]]:
+        outlet = self._feed.outlets.get(meta.device)
+        now = None if outlet is None else outlet.meta
+        current = now is not None and (now.id, now.topic) == (meta.id, meta.topic)
+        limit = payload_limit(
+            f"{meta.topic}/meta/0000", self._feed.section.max_message_bytes, self._session.grants.maximum_packet
+        )
+        payloads = meta_message.parts(meta.document, max_bytes=limit, superseded=not current)
         posted = [
-            await self._post(meta_message.topic(topic, number), payload, retain=retain)
+            await self._post(meta_message.topic(meta.topic, number), payload, retain=current)
             for number, payload in enumerate(payloads, start=1)
         ]
-        if retain:
-            for left_over in range(len(payloads) + 1, self._parts.get(topic, 1) + 1):
-                posted.append(await self._post(meta_message.topic(topic, left_over), b""))
-            self._parts[topic] = len(payloads)
+        if current:
+            left_over = range(len(payloads) + 1, self._feed.parts.get(meta.topic, 1) + 1)
+            posted += [await self._post(meta_message.topic(meta.topic, number), b"") for number in left_over]
+            self._feed.parts[meta.topic] = len(payloads)
+            self._retained.add(meta.topic)
+        return posted
+
+    async def _explained_by(self, meta: Meta, posted: Sequence[asyncio.Future[int]]) -> None:
         for acknowledged in posted:
             await acknowledged
+        self._explained.add((meta.topic, meta.id))
 
     async def _post(self, topic: str, payload: bytes, *, retain: bool = True) -> asyncio.Future[int]:
+        if len(payload) > payload_limit(topic, len(payload), self._session.grants.maximum_packet):
+            return _refused(topic, len(payload))
         await self._window.acquire(Priority.CONTROL)
         acknowledged = self._session.send(topic, payload, retain=retain)
         acknowledged.add_done_callback(self._free_place)
@@ -190,13 +153,14 @@ class Announcements:
     async def _confirm(self, topic: str, document: Mapping[str, Any]) -> None:
         await self._accepted(topic, await self._post(topic, orjson.dumps(document)))
 
-    async def _accepted(self, topic: str, acknowledged: asyncio.Future[int]) -> None:
+    async def _accepted(self, topic: str, acknowledged: asyncio.Future[int]) -> bool:
         try:
             await acknowledged
         except PublishRefusedError as error:
-            self._component.refuse(topic, str(error))
-        else:
-            self._component.accept(topic)
+            self._feed.component.refuse(topic, str(error))
+            return False
+        self._feed.component.accept(topic)
+        return True
 
     def _online(self) -> dict[str, Any]:
         return {"state": "online", "session": self._name, "since_ms": self._since_ms, "version": PROGRAM_VERSION}
@@ -204,23 +168,30 @@ class Announcements:
     async def _post_state(self, outlet: Outlet) -> asyncio.Future[int]:
         self._changed.discard(outlet.device)
         now = outlet.component
-        document = {"v": VERSION, "gateway": self._gateway, "device": outlet.device, "state": now.state.value}
+        document = {"v": VERSION, "gateway": self._feed.gateway, "device": outlet.device, "state": now.state.value}
         document |= {"since_ms": now.since_ms, "error": now.error, "do": now.do or None}
         return await self._post(f"{outlet.topic}/state", orjson.dumps(document))
 
     async def _tell_states(self) -> None:
-        changed = [self._outlets[device] for device in sorted(self._changed)]
-        pending = [(outlet, await self._post_state(outlet)) for outlet in changed]
-        for outlet, acknowledged in pending:
-            await self._accepted(f"{outlet.topic}/state", acknowledged)
+        changed = [self._feed.outlets[device] for device in sorted(self._changed)]
+        await self._states_accepted([(outlet, await self._post_state(outlet)) for outlet in changed])
+
+    async def _states_accepted(self, posted: Sequence[tuple[Outlet, asyncio.Future[int]]]) -> None:
+        for outlet, acknowledged in posted:
+            if not await self._accepted(f"{outlet.topic}/state", acknowledged):
+                self._refused.add(outlet.device)
 
     async def _tell_health(self, now: float) -> None:
-        health = self._health()
+        health = self._feed.health()
         if now < self._health_due and health.get("status") == self._last_status:
             return
-        self._health_due, self._last_status = now + self._health_interval, health.get("status")
-        await self._confirm(self._topics.health, health)
-        await self._confirm(self._topics.status, self._online())
+        self._health_due, self._last_status = now + self._feed.section.health_interval, health.get("status")
+        await self._confirm(self._feed.topics.health, health)
+        await self._confirm(self._feed.topics.status, self._online())
+        if self._refused:  # perhaps they are welcome by now
+            self._changed |= self._refused
+            self._refused.clear()
+            self._news.set()
 
     def _hear_status(self, payload: bytes) -> None:
         with contextlib.suppress(orjson.JSONDecodeError):
@@ -233,8 +204,15 @@ class Announcements:
         base, _, part = topic.rpartition("/meta/")
         if not part.isdecimal():
             return
-        if base not in self._parts:  # a device that is gone; cleared when its backlog is
-            self._parts[base] = max(int(part), 1)
-        elif int(part) > self._parts[base] and any(outlet.topic == base for outlet in self._outlets.values()):
+        if base not in self._retained:
+            self._feed.parts[base] = max(int(part), self._feed.parts.get(base, 1))
+        elif int(part) > self._feed.parts[base]:
             with contextlib.suppress(PublishRefusedError):
                 await (await self._post(topic, b""))
+
+
+def _refused(topic: str, size: int) -> asyncio.Future[int]:
+    """Refuse in the broker's place what would make it end the session."""
+    refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    refused.set_exception(PublishRefusedError.too_large(topic, size))
+    return refused

@@ -71,6 +71,7 @@ class Delivery:
         self._places = 0
         self._some_delivered = asyncio.Event()
         self._riding = asyncio.Event()
+        self._settled = asyncio.Event()
 
     def expect(self, messages: Iterable[Message]) -> None:
         """Note the messages that rows were packed into, before the first of them is sent."""
@@ -114,12 +115,18 @@ class Delivery:
             await self._window.until_tight()
             await self._buffer.acknowledge((), soon=True)
 
+    async def until_settled(self, upto: int) -> None:
+        """Wait until no row with id <= `upto` is on its way."""
+        while any(row <= upto for row in self._open):
+            await self._settled.wait()
+
     async def close(self) -> None:
         """Delete what was acknowledged, and give the rest back to the buffer. The session is over."""
-        if self._delivered:
+        delivered, self._delivered = self._delivered, []
+        if delivered:
             with contextlib.suppress(TimeoutError, StorageError):
                 async with asyncio.timeout(_LAST_COMMIT_S):
-                    await self._buffer.acknowledge(self._delivered, soon=True)
+                    await self._buffer.acknowledge(delivered, soon=True)
         self._buffer.release(list(self._open))
         self._open.clear()
 
@@ -149,6 +156,8 @@ class Delivery:
                     self._buffer.release([row])
                 else:
                     done.append(row)
+        self._settled.set()
+        self._settled.clear()
         if done:
             self._delivered += done
             self._places += places

@@ -1,7 +1,8 @@
 """Topics that the broker refuses: held back for a while, then tried again."""
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 FIRST_S: Final = 5.0
@@ -21,7 +22,7 @@ class Holds:
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
-    def topics(self) -> Set[str]:
+    def topics(self) -> AbstractSet[str]:
         """The topics that wait."""
         return self._timers.keys()
 
@@ -29,9 +30,12 @@ class Holds:
         """Hold a topic back; one that waits already goes on waiting."""
         if topic in self._timers:
             return
-        delay = min(self._longest, 2 * self._delays[topic]) if topic in self._delays else self._first
-        self._delays[topic] = delay
+        delay = self._delays[topic] = self.delay(topic)
         self._timers[topic] = asyncio.get_running_loop().call_later(delay, self._end, topic)
+
+    def delay(self, topic: str) -> float:
+        """How long the next refusal of a topic would hold it back, in seconds."""
+        return min(self._longest, 2 * self._delays[topic]) if topic in self._delays else self._first
 
     def accept(self, topic: str) -> None:
         """Forget that a topic was ever refused."""

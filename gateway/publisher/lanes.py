@@ -1,7 +1,6 @@
 """The two lanes of data: what is read now, and beside it the backlog, oldest first."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -47,6 +46,7 @@ class Lane:
         self._upto = upto
         self._patience = patience
         self._rewound = False
+        self._hurries = False
         self._more = asyncio.Event()
         self._sent_to = after - 1
         self._pause = asyncio.Event()
@@ -58,6 +58,11 @@ class Lane:
     def rewind(self) -> None:
         """There may be rows again that were passed over: those of a topic that was held back."""
         self._rewound = True
+        self._more.set()
+
+    def hurry(self, hurries: bool) -> None:
+        """Wait no longer for rows that fill a message; or do so again."""
+        self._hurries = hurries
         self._more.set()
 
     async def run(self) -> None:
@@ -75,6 +80,10 @@ class Lane:
             await self._pause.wait()
 
     async def _send(self, message: Message) -> None:
+        if not message.fits:
+            too_large = PublishRefusedError.too_large(f"{message.topic}/data", len(message.payload))
+            self._delivery.refuse(message, too_large)
+            return
         try:
             await self._explain(message.meta)
         except PublishRefusedError as error:
@@ -88,13 +97,20 @@ class Lane:
             await self._more.wait()
             rows = await self._take()
         if self._patience:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(self._patience):
                     await self._fill(rows)
+            except TimeoutError:
+                pass
+            except BaseException:
+                self._buffer.release([row.id for row in rows])
+                raise
         return rows
 
     async def _fill(self, rows: list[Stored]) -> None:
         while sum(row.readings for row in rows) < FULL_READINGS and not any(map(_is_urgent, rows)):
+            if self._hurries:
+                return
             await self._more.wait()
             rows += await self._take()
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Self
 
 import aiomqtt
-from paho.mqtt.client import ConnectFlags, DisconnectFlags
 from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import ConnectFlags, DisconnectFlags
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -21,6 +21,8 @@ from gateway.publisher.payload.json import CONTENT_TYPE
 from gateway.publisher.reasons import Grants, PublishRefusedError, ended_by, not_accepted, not_authenticated
 from gateway.publisher.tls import client_context, explain
 
+CONNECT_TIMEOUT_S: Final = 10.0
+ACK_TIMEOUT_S: Final = 30.0
 _FAILURE: Final = 0x80
 
 
@@ -56,8 +58,8 @@ class MqttSession(aiomqtt.Client):
         *,
         client_id: str,
         will: tuple[str, bytes],
-        connect_timeout: float = 10.0,
-        ack_timeout: float = 30.0,
+        connect_timeout: float = CONNECT_TIMEOUT_S,
+        ack_timeout: float = ACK_TIMEOUT_S,
     ) -> None:
         v5 = section.protocol == 5
         self._section = section
@@ -129,10 +131,9 @@ class MqttSession(aiomqtt.Client):
             await asyncio.wait([self._ended], timeout=patience)
         raise self._ended.result()
 
-    async def listen(self, *filters: str) -> None:
-        """Subscribe; messages come to `received`. A refusal by the broker is no error: none will come."""
-        with contextlib.suppress(aiomqtt.MqttError):
-            await self.subscribe([(topic, 1) for topic in filters])
+    def listen(self, *filters: str) -> None:
+        """Subscribe; messages come to `received`. If the broker refuses that, none will come, and no harm is done."""
+        self._client.subscribe([(topic, 1) for topic in filters])
 
     async def leave(self) -> None:
         """Disconnect cleanly: the broker forgets the last will."""
@@ -256,9 +257,12 @@ class MqttSession(aiomqtt.Client):
             return
         if reason_code.value >= _FAILURE:
             why = getattr(properties, "ReasonString", None) or str(reason_code).lower()
-            sent.acknowledged.set_exception(PublishRefusedError(sent.topic, why, reason_code.value))
+            sent.acknowledged.set_exception(PublishRefusedError(sent.topic, why, code=reason_code.value))
         else:
             sent.acknowledged.set_result(reason_code.value)
+
+    def _on_subscribe(self, *_: Any) -> None:
+        """Nobody waits for a SUBACK."""
 
     def _on_message(self, client: PahoClient, userdata: Any, message: Any) -> None:
         with contextlib.suppress(asyncio.QueueFull):

@@ -16,14 +16,21 @@ _NOT_OURS: Final = {0x84: "does not speak this version of MQTT", 0x85: "refuses 
 _AUTHENTICATION: Final = (0x86, 0x87, 0x8A, 0x8C)
 _SESSION_TAKEN_OVER: Final = 0x8E
 _KEEP_ALIVE_TIMEOUT: Final = 0x8D
+_RAISE_LIMIT: Final = "Raise the broker's limit of packet sizes."
+_CHECK_RIGHTS: Final = "Check what the broker lets this gateway publish."
 
 
 class PublishRefusedError(GatewayError):
     """The broker refused one message (MQTT 5.0 section 3.4.2.1); the session goes on."""
 
-    def __init__(self, topic: str, reason: str, code: int | None = None) -> None:
+    def __init__(self, topic: str, reason: str, *, code: int | None = None, do: str = _CHECK_RIGHTS) -> None:
         code_text = "" if code is None else f" (0x{code:02x})"
-        super().__init__(f"the broker refused {topic}: {reason}{code_text}", do="Check the broker's access rights.")
+        super().__init__(f"the broker refused {topic}: {reason}{code_text}", do=do)
+
+    @classmethod
+    def too_large(cls, topic: str, size: int) -> "PublishRefusedError":
+        """Refuse what the broker would end the session for (MQTT 5.0 section 3.2.2.3.6)."""
+        return cls(topic, f"{size} bytes are more than its Maximum Packet Size", do=_RAISE_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ _ALERTS: Final = {
     "ACCESS_DENIED": "refused the client certificate",
 }
 """TLS alerts about the client's certificate (RFC 8446 section 6.2), by the end of OpenSSL's name for them."""
+_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+"""What OpenSSL says when it reads something that is not TLS."""
 
 
 class UntrustedPeerError(ssl.SSLError):
@@ -49,7 +51,12 @@ class _Socket(ssl.SSLSocket):
         try:
             super().do_handshake(block)
         except ssl.SSLCertVerificationError as error:
-            raise UntrustedPeerError(error, self._unverified_peer()) from error
+            peer = self._unverified_peer()
+            self.close()
+            raise UntrustedPeerError(error, peer) from error
+        except OSError:
+            self.close()  # nobody else would, and its descriptor would wait for the garbage collector
+            raise
 
     def _unverified_peer(self) -> Mapping[str, Any]:
         # Public only from Python 3.13 on; without it the sentence is less exact.
@@ -150,12 +157,13 @@ def _names(peer: Mapping[str, Any]) -> str:
 
 def _failed_handshake(error: ssl.SSLError, section: MqttSection) -> PublishError:
     reason = error.reason or str(error)
-    if reason == "WRONG_VERSION_NUMBER":
+    if reason in _NOT_TLS:
         do = "Write the broker's TLS port as mqtt.port, usually 8883."
         return PublishError(f"{section.address} does not speak TLS", do=do)
     alert = _ALERTS.get(reason.rpartition("ALERT_")[2])
     if alert is None:
-        return PublishError(f"TLS with {section.address} failed: {reason.lower().replace('_', ' ')}")
+        do = "Check that mqtt.port is the broker's TLS port, and look into the broker's log."
+        return PublishError(f"TLS with {section.address} failed: {reason.lower().replace('_', ' ')}", do=do)
     if section.tls.cert_file is None:
         do = "Set mqtt.tls.cert_file and key_file to a certificate that the broker trusts."
     else:

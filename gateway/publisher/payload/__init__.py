@@ -11,6 +11,7 @@ class Message:
 
     `rows` are the ids of the buffer's rows of which it holds samples: a row that does not fit into one message is
     named by several, and delivered when all of them are. `readings` is what the ledger counts, of whole rows.
+    One that does not `fit` holds a single sample and is larger than the broker takes; it must not be sent.
     """
 
     topic: str
@@ -18,3 +19,4 @@ class Message:
     meta: Meta
     rows: tuple[int, ...]
     readings: int
+    fits: bool = True

@@ -23,8 +23,7 @@ def messages(
     """Pack rows into messages of one device, epoch and meta each, as full as `max_bytes` of payload allow.
 
     `max_packet` is the broker's Maximum Packet Size (MQTT 5.0 section 3.2.2.3.6). A device's samples keep their
-    order. A sample is never cut: a message that holds a single one may exceed the limit, which is then told by
-    its length, and must not be sent.
+    order. A sample is never cut: a message of a single one may exceed the limit, and says that it does not fit.
     """
     packed: list[Message] = []
     open_messages: dict[str, _OpenMessage] = {}
@@ -123,5 +122,6 @@ class _OpenMessage:
         """Give what is there as a message, if anything is, and start anew."""
         if self._samples:
             payload = self._head + b",".join(self._samples) + b"]}"
-            yield Message(self._meta.topic, payload, self._meta, tuple(self._rows), sum(self._rows.values()))
+            rows, readings = tuple(self._rows), sum(self._rows.values())
+            yield Message(self._meta.topic, payload, self._meta, rows, readings, fits=len(payload) <= self._limit)
         self._empty()

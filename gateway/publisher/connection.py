@@ -1,0 +1,143 @@
+"""What goes on while a session lasts: two lanes of data, announcements, acknowledgements, and their end."""
+
+import asyncio
+import contextlib
+from typing import NoReturn
+
+from gateway.buffer.stored import Stored
+from gateway.errors import PublishError, StorageError
+from gateway.model import MqttState
+from gateway.publisher.announcements import Announcements
+from gateway.publisher.delivery import Delivery
+from gateway.publisher.feed import Feed
+from gateway.publisher.holds import Holds
+from gateway.publisher.lanes import Lane
+from gateway.publisher.mqtt import MqttSession
+from gateway.publisher.payload import Message
+from gateway.publisher.payload.json import messages
+from gateway.publisher.reasons import PublishRefusedError
+from gateway.publisher.window import Priority, Window
+
+
+class Connection:
+    """One session at work. What was stored before it began is history: its own lane, and marked so."""
+
+    def __init__(self, feed: Feed, session: MqttSession, name: str, *, retry_refused: float) -> None:
+        self._feed = feed
+        self._session = session
+        self._boundary = feed.rows.last_id
+        grants, section = session.grants, feed.section
+        self._window = Window(min(section.max_inflight, grants.receive_maximum), self._observe)
+        self._holds = Holds(self._retry, first=retry_refused)
+        self._delivery = Delivery(session, self._window, feed.rows, self._holds, feed.component)
+        self.announcements = Announcements(feed, session, self._window, name)
+        self._backlog = self._lane(Priority.BACKLOG, after=0, upto=self._boundary, patience=0.0)
+        self._live = self._lane(Priority.LIVE, after=self._boundary, upto=None, patience=section.flush_interval)
+
+    async def run(self) -> NoReturn:
+        """Publish until the session ends. Raises PublishError. When cancelled, it leaves politely."""
+        try:
+            await self._work()
+        except asyncio.CancelledError:
+            await self._part()
+            raise
+        except ExceptionGroup as group:
+            raise _cause(group) from group
+        finally:
+            self._holds.close()
+            await self._delivery.close()
+        raise AssertionError("a session ends by an exception")
+
+    async def _part(self) -> None:
+        await self._delivery.close()
+        await self.announcements.farewell()
+
+    async def drained(self) -> None:
+        """Wait until all that is on disk now has been acknowledged, but for what the broker refuses."""
+        newest = self._feed.rows.last_id
+        self._live.hurry(True)
+        try:
+            await self._backlog.sent_to(self._boundary)
+            await self._live.sent_to(newest)
+            await self._window.until_empty()
+        finally:
+            self._live.hurry(False)
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._session.watch(), name="mqtt: watch")
+            group.create_task(self._delivery.run(), name="mqtt: acknowledge")
+            group.create_task(self._delivery.hurry(), name="mqtt: hurry")
+            await self.announcements.greet()
+            group.create_task(self.announcements.listen(), name="mqtt: listen")
+            group.create_task(self.announcements.run(), name="mqtt: announce")
+            group.create_task(self._live.run(), name="mqtt: live")
+            group.create_task(self._backlog.run(), name="mqtt: backlog")
+            group.create_task(self._watch_buffer(), name="mqtt: new rows")
+            await self._retire()
+
+    def _lane(self, priority: Priority, *, after: int, upto: int | None, patience: float) -> Lane:
+        def pack(rows: list[Stored]) -> list[Message]:
+            return messages(
+                rows,
+                gateway=self._feed.gateway,
+                historical=priority is Priority.BACKLOG,
+                max_bytes=self._feed.section.max_message_bytes,
+                max_packet=self._session.grants.maximum_packet,
+            )
+
+        return Lane(
+            priority,
+            self._feed.rows,
+            self._holds,
+            self._delivery,
+            pack=pack,
+            explain=self.announcements.explain,
+            after=after,
+            upto=upto,
+            patience=patience,
+        )
+
+    async def _watch_buffer(self) -> None:
+        seen = self._boundary
+        while True:
+            await self._feed.rows.wait(seen)
+            seen = self._feed.rows.last_id
+            self._live.wake()
+
+    async def _retire(self) -> None:
+        """Clear what is retained about devices that are gone, once their backlog is out."""
+        if not self._feed.retired:
+            return
+        await self._backlog.sent_to(self._boundary)
+        await self._delivery.until_settled(self._boundary)
+        used = {outlet.topic for outlet in self._feed.outlets.values()}
+        for topic in [topic for topic in self._feed.retired if topic not in self._holds.topics]:
+            with contextlib.suppress(PublishRefusedError):
+                if topic not in used:
+                    await self.announcements.clear(topic)
+                await self._feed.rows.retire_topic(topic)
+                del self._feed.retired[topic]
+
+    def _retry(self) -> None:
+        self._backlog.rewind()
+        self._live.rewind()
+
+    def _observe(self, in_use: int) -> None:
+        self._feed.component.inflight = in_use
+
+
+def _cause(group: ExceptionGroup[Exception]) -> Exception:
+    """Give the exception that ended a session: a bug before an error, since the other tasks' errors may follow it."""
+    errors = list(_flat(group))
+    bug = next((error for error in errors if not isinstance(error, PublishError | StorageError)), None)
+    error = bug or errors[0]
+    if isinstance(error, StorageError):
+        return PublishError(f"the buffer cannot be read: {error}", state=MqttState.CONNECTING, do=error.do)
+    return error
+
+
+def _flat(group: ExceptionGroup[Exception]) -> list[Exception]:
+    return [
+        leaf for error in group.exceptions for leaf in (_flat(error) if isinstance(error, ExceptionGroup) else [error])
+    ]

@@ -1,0 +1,77 @@
+"""Buffer to broker, and acknowledgements back: one session after the other, under the supervisor."""
+
+import asyncio
+import contextlib
+import secrets
+from typing import Final
+
+import orjson
+
+from gateway.model import Meta, MqttState
+from gateway.publisher.connection import Connection
+from gateway.publisher.feed import Feed, Outlet
+from gateway.publisher.mqtt import ACK_TIMEOUT_S, MqttSession
+
+RETRY_REFUSED_S: Final = 5.0
+"""How long a topic is held back after the broker has refused it for the first time."""
+
+
+class Publisher:
+    """Sends what is on disk, live data first and the backlog beside it, and deletes what the broker acknowledged."""
+
+    def __init__(
+        self, feed: Feed, *, ack_timeout: float = ACK_TIMEOUT_S, retry_refused: float = RETRY_REFUSED_S
+    ) -> None:
+        self._feed = feed
+        self._ack_timeout = ack_timeout
+        self._retry_refused = retry_refused
+        self._connection: Connection | None = None
+        for outlet in feed.outlets.values():
+            self._follow(outlet)
+        feed.component.listeners.append(self.look_again)
+
+    def use(self, meta: Meta) -> None:
+        """A device's samples are taken under this meta from now on; it is retained before the next of them is sent."""
+        self._feed.outlets[meta.device].meta = meta
+        if self._connection is not None:
+            self._connection.announcements.meta_changed(meta)
+
+    def look_again(self) -> None:
+        """Something may have changed that health tells; the health message goes out if its `status` has."""
+        if self._connection is not None:
+            self._connection.announcements.look_again()
+
+    async def run_session(self) -> None:
+        """Connect and publish until the session ends. Raises PublishError.
+
+        When cancelled, it says `offline` and disconnects cleanly, within two seconds.
+        """
+        name = secrets.token_hex(4)
+        async with self._open(name) as session:
+            self._feed.component.forget_refusals()
+            self._feed.component.become(MqttState.CONNECTED)
+            self._connection = Connection(self._feed, session, name, retry_refused=self._retry_refused)
+            try:
+                await self._connection.run()
+            finally:
+                self._connection = None
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until all that is on disk has been acknowledged, but for what the broker refuses; at most so long."""
+        if self._connection is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._connection.drained()
+
+    def _open(self, name: str) -> MqttSession:
+        will = orjson.dumps({"state": "offline", "session": name, "reason": "lost"})
+        section, topics = self._feed.section, self._feed.topics
+        client_id = section.client_id or self._feed.gateway
+        return MqttSession(section, client_id=client_id, will=(topics.status, will), ack_timeout=self._ack_timeout)
+
+    def _follow(self, outlet: Outlet) -> None:
+        def changed() -> None:
+            if self._connection is not None:
+                self._connection.announcements.device_changed(outlet.device)
+
+        outlet.component.listeners.append(changed)

@@ -1,0 +1,63 @@
+"""The publisher with the real buffer: what is on disk arrives, and the ledger agrees with the broker."""
+
+import asyncio
+from pathlib import Path
+
+from gateway.buffer import Limits, open_buffer
+from gateway.model import Batch, MqttState
+from tests.broker import Broker, require_mosquitto
+from tests.publisher.line import Line, meta, sample, samples, section
+
+
+async def test_rows_of_the_real_buffer_arrive_and_the_ledger_agrees(tmp_path: Path) -> None:
+    """P4: sampled = acked once the broker has acknowledged everything."""
+    with Broker(tmp_path / "broker") as broker:
+        consumer = await broker.subscribe("factory/hall-3/press-1/data")
+        async with (
+            open_buffer(tmp_path / "buffer.db", Limits(64 << 20), 0.05) as buffer,
+            asyncio.timeout(60),
+            asyncio.TaskGroup() as group,
+        ):
+            committing = group.create_task(buffer.run(), name="buffer")
+            stored = [buffer.append(Batch(meta(), (sample(count),), 1)) for count in range(100)]
+            await asyncio.gather(*stored)
+            line = Line(section(broker), rows=buffer)
+            async with line.running():
+                await line.until(MqttState.CONNECTED)
+                for count in range(100, 200):
+                    assert await buffer.append(Batch(meta(), (sample(count),), 1))
+                await line.publisher.drain(30)
+                await consumer.until(lambda _: len(samples(consumer.messages)) == 200)
+            ledger = buffer.ledgers["press-1"]
+            committing.cancel()
+    assert [one["seq"] for one in samples(consumer.messages)] == list(range(1, 201))
+    assert (ledger.sampled, ledger.acked, ledger.pending, ledger.unaccounted) == (200, 200, 0, 0)
+
+
+async def test_what_a_broker_outage_leaves_in_flight_is_sent_again_from_disk(tmp_path: Path) -> None:
+    """P1."""
+    require_mosquitto()
+    with Broker(tmp_path / "broker", persistent=True) as broker:
+        consumer = await broker.subscribe("factory/hall-3/press-1/data")
+        async with (
+            open_buffer(tmp_path / "buffer.db", Limits(64 << 20), 0.05) as buffer,
+            asyncio.timeout(90),
+            asyncio.TaskGroup() as group,
+        ):
+            committing = group.create_task(buffer.run(), name="buffer")
+            line = Line(section(broker), rows=buffer)
+            async with line.running():
+                await line.until(MqttState.CONNECTED)
+                for outage in range(3):
+                    counts = range(100 * outage, 100 * outage + 100)
+                    await asyncio.gather(*[buffer.append(Batch(meta(), (sample(count),), 1)) for count in counts])
+                    if outage < 2:
+                        broker.kill()
+                        broker.start()
+                        await consumer.subscribed(times=outage + 2)
+                await line.until(MqttState.CONNECTED)
+                await consumer.until(lambda _: {one["seq"] for one in samples(consumer.messages)} >= {300})
+                await line.publisher.drain(30)
+            ledger = buffer.ledgers["press-1"]
+            committing.cancel()
+    assert (ledger.acked, ledger.pending, ledger.unaccounted) == (300, 0, 0)
