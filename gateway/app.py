@@ -5,25 +5,28 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from gateway import clock, notify
 from gateway.buffer import Buffer, Limits, open_buffer, read_machine_id
 from gateway.config.schema import Config
-from gateway.drivers.base import DeviceSection, Shared
+from gateway.drivers.base import Shared
 from gateway.health.certificates import CertificateFiles
 from gateway.health.http import Endpoint, serve
 from gateway.health.parts import ConfigParts, Parts
 from gateway.health.report import report
 from gateway.meta import meta_of
-from gateway.model import Batch, DeviceState, MqttState
-from gateway.poller import DeviceComponent, Poller
-from gateway.publisher import BrokerComponent, Publisher
-from gateway.supervisor import Backoff, now_ms, supervise
+from gateway.model import Batch, DeviceState, Meta, MqttState
+from gateway.poller import Poller
+from gateway.publisher.component import BrokerComponent
+from gateway.publisher.feed import Feed, Outlet, Topics
+from gateway.publisher.publisher import Publisher
+from gateway.supervisor import now_ms, supervise
 from gateway.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -38,10 +41,9 @@ STUCK_S: Final = 120.0
 class Gateway:
     """What a config leads to: the parts that `run` starts and stops."""
 
-    config: Config
     buffer: Buffer
     pollers: Sequence[Poller]
-    devices: dict[str, DeviceComponent]
+    broker: BrokerComponent
     publisher: Publisher
     parts: Parts
 
@@ -50,7 +52,7 @@ class Gateway:
         async with asyncio.TaskGroup() as north:
             committing = north.create_task(self.buffer.run(), name="buffer")
             publishing = north.create_task(
-                supervise(self.publisher.component, self.publisher.run_session, broken=MqttState.UNREACHABLE),
+                supervise(self.broker, self.publisher.run_session, broken=MqttState.UNREACHABLE),
                 name="publisher",
             )
             feeding = north.create_task(notify.feed_watchdog(self.is_alive), name="watchdog")
@@ -68,9 +70,10 @@ class Gateway:
                 notify.notify(notify.STOPPING)
                 for task in polling:
                     task.cancel()
-            await self.buffer.flush()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.publisher.drain(), DRAIN_S)
+                async with asyncio.timeout(DRAIN_S):
+                    await self.buffer.flush()
+                    await self.publisher.drain(DRAIN_S)
             publishing.cancel()
             await asyncio.wait([publishing])
             for task in (committing, feeding):
@@ -80,7 +83,7 @@ class Gateway:
         """Whether the gateway does its work: what the watchdog is fed on."""
         now = time.monotonic()
         return self.buffer.answers and all(
-            now - device.moved_at < STUCK_S + 10 * device.interval_s for device in self.devices.values()
+            now - poller.component.moved_at < STUCK_S + 10 * poller.component.interval_s for poller in self.pollers
         )
 
 
@@ -91,10 +94,10 @@ async def run_gateway(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_gateway(config) as (gateway, endpoint):
-        tags = sum(device.tags for device in gateway.devices.values())
+        tags = sum(poller.component.tags for poller in gateway.pollers)
         log.info(
-            "edge-gateway %s: %d devices with %d tags to %s, buffer %s, health at %shealth",
-            VERSION, len(gateway.devices), tags, config.mqtt.address, config.buffer.path, endpoint.url,
+            "edge-gateway %s: devices: %d, tags: %d, broker: %s, buffer: %s, health: %shealth",
+            VERSION, len(gateway.pollers), tags, config.mqtt.address, config.buffer.path, endpoint.url,
         )  # fmt: skip
         for text in (*config.warnings, *gateway.parts.insecure):
             log.warning("%s", text)
@@ -117,13 +120,15 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
     """Put the parts together; nothing runs yet."""
     shared = Shared(config.gateway.id)
     sections = [section for section in config.devices if section.enabled]
-    metas = {section.name: meta_of(config, section) for section in sections}
-    synchronised = _Cached(clock.synchronised)
+    metas = [meta_of(config, section) for section in sections]
+    for section in sections:
+        section.prepare()
+    synchronised = clock.Remembered()
     pollers = [
-        Poller(section, metas[section.name], shared, buffer, clock=synchronised) for section in sections
+        Poller(section, meta, shared, buffer, clock=synchronised) for section, meta in zip(sections, metas, strict=True)
     ]
     devices = {poller.component.name: poller.component for poller in pollers}
-    broker = BrokerComponent(config.mqtt.address, tls=config.mqtt.is_encrypted)
+    broker = BrokerComponent(config.mqtt.address, tls=not config.mqtt.tls.insecure_plaintext)
     parts = Parts(
         gateway_id=config.gateway.id,
         started=time.monotonic(),
@@ -131,10 +136,39 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
         broker=broker,
         buffer=buffer,
         config=ConfigParts(config.hash, now_ms()),
-        insecure=_insecure(config),
+        insecure=config.in_clear,
         certificates=CertificateFiles(_certificate_files(config)),
         clock=synchronised,
     )
-    publisher = Publisher(config, buffer, broker, metas, devices, partial(report, parts))
-    _tell_time_off(buffer, metas.values())
-    return Gateway(config, buffer, pollers, devices, publisher, parts)
+    outlets = {meta.device: Outlet(meta.device, meta.topic, devices[meta.device], meta) for meta in metas}
+    live = {meta.topic for meta in metas}
+    feed = Feed(
+        section=config.mqtt,
+        rows=buffer,
+        component=broker,
+        gateway=config.gateway.id,
+        topics=Topics(config.status_topic, config.health_topic),
+        outlets=outlets,
+        health=partial(report, parts),
+        retired={topic: device for topic, device in buffer.topics.items() if topic not in live},
+    )
+    _tell_time_off(buffer, metas)
+    return Gateway(buffer, pollers, broker, Publisher(feed), parts)
+
+
+def _tell_time_off(buffer: Buffer, metas: Iterable[Meta]) -> None:
+    """Begin each known device's samples with a gap record for the time in which nobody was there to read it."""
+    for meta in metas:
+        if (gap := buffer.time_off(meta.device, now_ms())) is not None:
+            buffer.append(Batch(meta, (), 0, gaps=(gap,)))
+
+
+def _certificate_files(config: Config) -> dict[str, Path]:
+    """Name the certificates that somebody has to renew."""
+    files: dict[str, Path | None] = {"mqtt client": config.mqtt.tls.cert_file, "mqtt CA": config.mqtt.tls.ca_file}
+    if config.http.tls is not None:
+        files["http"] = config.http.tls.cert_file
+    for section in config.devices:
+        if section.enabled:
+            files |= section.certificate_files
+    return {name: path for name, path in files.items() if path is not None}

@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from gateway.buffer import Buffer
 from gateway.drivers.base import DeviceSection, Driver, Shared
@@ -20,10 +22,16 @@ _CYCLES: Final = 100
 _NAMED_TAGS: Final = 3
 HEARTBEAT_LOOKS: Final = 4
 """How often within one heartbeat a device that notifies is looked over for tags that were silent."""
+INTERNAL_ERROR: Final = "internal-error"
+"""The quality of a device's tags when a bug of ours ended the connection."""
 
 
 class DeviceComponent(Component[DeviceState]):
-    """A device as health, metrics and the state topic see it. Times are seconds, unless the name ends in `_ms`."""
+    """A device as health, metrics and the state topic see it. Times are seconds, unless the name ends in `_ms`.
+
+    `moved_at` is the monotonic time at which the poller last went on, or up to which it has nothing to do: a poller
+    for which it is long past hangs.
+    """
 
     def __init__(self, section: DeviceSection) -> None:
         super().__init__(section.name, DeviceState.CONNECTING, well=_WELL)
@@ -56,14 +64,16 @@ class DeviceComponent(Component[DeviceState]):
         self.reconnects += 1
         self._cycles.clear()
 
-    def cycle(self, seconds: float, skipped: int) -> None:
-        """Note how long a poll took, and how many before it were left out."""
+    def lost(self) -> None:
+        """Note that no tag can be read."""
+        self.bad_tags, self.bad_names = self.tags, ()
+
+    def cycle(self, seconds: float) -> None:
+        """Note how long a poll took."""
         self._cycles.append(seconds)
-        self.skipped_cycles += skipped
 
     def show(self, bad: dict[str, str]) -> None:
         """Take the state that the tags' qualities and the cycles tell of."""
-        self.moved_at = time.monotonic()
         self.bad_names = tuple(bad)[:_NAMED_TAGS]
         self.bad_tags = self.tags if ALL_TAGS in bad else len(bad)
         if bad:
@@ -72,7 +82,7 @@ class DeviceComponent(Component[DeviceState]):
             text = f"{self.bad_tags} of {self.tags} tags are not good: {named}{more}"
             self.become(DeviceState.DEGRADED, text, "Check the tags' addresses and the PLC's program.")
         elif self._cycles and self._cycles[-1] > self._slow_at:
-            text = f"a poll takes {self._cycles[-1]:.2f} s, longer than the interval of {self._slow_at:g} s"
+            text = f"a poll takes longer than the interval of {self._slow_at:g} s"
             self.become(DeviceState.DEGRADED, text, "Raise the interval, or poll fewer tags.")
         else:
             self.become(DeviceState.OK)
@@ -102,36 +112,51 @@ class Poller:
     async def attempt(self) -> None:
         """Connect and read until the connection ends. Raises DeviceError when it does, or cannot be made."""
         self.component.moved_at = time.monotonic()
-        try:
+        with ExitStack() as ending:
+            ending.push(self._tell_end)
             async with self._section.open(self._shared) as driver:
                 self.component.connected()
-                self._shaper.clear()
                 self._shaper.follows = driver.subscribes
                 await (self._follow(driver) if driver.subscribes else self._poll(driver))
-        except DeviceError as error:
-            self._store_bad(error.reason)
-            raise
+
+    def _tell_end(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Tell that the device is silent from now on, whatever ended the connection; unless we were asked to stop."""
+        task = asyncio.current_task()
+        if error is None or (isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()):
+            self._shaper.clear()
+        else:
+            self._store_bad(error.reason if isinstance(error, DeviceError) else INTERNAL_ERROR)
 
     async def _poll(self, driver: Driver) -> None:
         """Read what is due, at a fixed rate; slots that pass while a read runs are skipped, counted and told."""
         loop = asyncio.get_running_loop()
         section = self._section
-        schedule = Schedule([section.interval_of(tag) for tag in section.tags], loop.time())
+        while not section.tags:
+            self.component.show(self._shaper.bad)
+            await self._pause(loop.time() + section.interval)
+        began = loop.time()
+        schedule = Schedule([section.interval_of(tag) for tag in section.tags], began)
         while True:
-            await asyncio.sleep(schedule.next - loop.time())
-            began = loop.time()
+            await self._pause(schedule.next)
+            before, began = began, loop.time()
             due = schedule.take(began)
+            if due.skipped:
+                self._tell_skipped(due.skipped, began - before)
             samples = await driver.read(due.columns)
-            self.component.cycle(loop.time() - began, due.skipped)
-            self._store(samples, self._skipped(due.skipped))
+            self.component.cycle(loop.time() - began)
+            self._store(samples)
             self.component.show(self._shaper.bad)
 
-    def _skipped(self, count: int) -> tuple[Gap, ...]:
-        if not count:
-            return ()
+    async def _pause(self, until: float) -> None:
+        self.component.moved_at = until
+        await asyncio.sleep(until - asyncio.get_running_loop().time())
+
+    def _tell_skipped(self, count: int, seconds: float) -> None:
+        """Tell of cycles that were left out since the poll before, which began so many seconds ago."""
+        self.component.skipped_cycles += count
         now = now_ms()
-        span = int(count * self._section.interval * 1000)
-        return (Gap(now, "cycles-skipped", {"count": count, "from": now - span, "to": now}),)
+        fields = {"count": count, "from": now - round(seconds * 1000), "to": now}
+        self._append((), 0, (Gap(now, "cycles-skipped", fields),))
 
     async def _follow(self, driver: Driver) -> None:
         """Store what the server notifies, and tell the driver once it is on disk."""
@@ -140,43 +165,48 @@ class Poller:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._store_changes(driver), name=f"{self._section.name} changes")
                 group.create_task(self._read_silent(driver), name=f"{self._section.name} heartbeat")
-        except* DeviceError as errors:
-            raise _first(errors) from errors
+        except ExceptionGroup as errors:
+            first = _telling(errors)
+            raise first from first.__cause__
 
     async def _store_changes(self, driver: Driver) -> None:
         async for notification in driver.changes():
             on_disk = self._store(notification.samples, notification.gaps)
-            receipt = notification.receipt
-            on_disk.add_done_callback(lambda _, receipt=receipt: driver.acknowledge(receipt))  # type: ignore[misc]
+            on_disk.add_done_callback(partial(_acknowledge, driver, notification.receipt))
             self.component.show(self._shaper.bad)
+        raise DeviceError(f"{driver.address} has stopped notifying.", reason="connection-lost")
 
     async def _read_silent(self, driver: Driver) -> None:
         """Read, at heartbeats, the tags that did not change: their silence is told from a lost one."""
         loop = asyncio.get_running_loop()
-        section = self._section
-        heartbeat = min((section.heartbeat_of(tag) for tag in section.tags), default=section.heartbeat)
         while True:
-            await asyncio.sleep(heartbeat / HEARTBEAT_LOOKS)
+            await self._pause(loop.time() + self._shaper.heartbeat / HEARTBEAT_LOOKS)
+            self._notice_drops()
             if silent := self._shaper.stale(loop.time()):
                 self._store(await driver.read(silent))
-            self.component.moved_at = time.monotonic()
+                self.component.show(self._shaper.bad)
 
     def _store(self, samples: Sequence[Sample], gaps: tuple[Gap, ...] = ()) -> asyncio.Future[bool]:
-        if (drops := self._buffer.drops(self._section.name)) != self._drops:
-            self._drops = drops
-            self._shaper.clear()
+        self._notice_drops()
         now = asyncio.get_running_loop().time()
         shaped = [sample for raw in samples if (sample := self._shaper.shape(raw, now)) is not None]
-        if any(sample.columns for sample in samples):
-            self.component.last_good_ms = samples[-1].rx or samples[-1].ts
+        if good := [sample for sample in samples if sample.columns]:
+            self.component.last_good_ms = good[-1].rx or good[-1].ts
         return self._append(shaped, sum(raw.readings for raw in samples), gaps)
 
     def _store_bad(self, reason: str) -> None:
+        self._notice_drops()
+        self.component.lost()
         sample = self._shaper.all_bad(now_ms(), reason, asyncio.get_running_loop().time())
-        self.component.bad_tags = self.component.tags
-        self.component.moved_at = time.monotonic()
         if sample is not None:
-            self._append([sample], sample.readings)
+            self._append((sample,), sample.readings)
+
+    def _notice_drops(self) -> None:
+        """What was dropped is not known to the consumer: everything is sent again."""
+        drops = self._buffer.drops(self._section.name)
+        if drops != self._drops:
+            self._drops = drops
+            self._shaper.clear()
 
     def _append(self, samples: Iterable[Sample], sampled: int, gaps: tuple[Gap, ...] = ()) -> asyncio.Future[bool]:
         marked = tuple(map(self._mark, samples))
@@ -190,6 +220,11 @@ class Poller:
         return replace(sample, clock="unsynced")
 
 
-def _first(errors: BaseExceptionGroup[DeviceError]) -> DeviceError:
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+def _acknowledge(driver: Driver, receipt: Any, on_disk: asyncio.Future[bool]) -> None:
+    if not on_disk.cancelled() and on_disk.result():
+        driver.acknowledge(receipt)
+
+
+def _telling(group: ExceptionGroup[Exception]) -> Exception:
+    """Give the exception that ended the connection: a bug before what came of it."""
+    return next((error for error in group.exceptions if not isinstance(error, DeviceError)), group.exceptions[0])

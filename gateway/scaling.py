@@ -1,5 +1,6 @@
 """value = raw * scale + offset: exact, rounded once."""
 
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -8,7 +9,7 @@ from typing import Final
 from gateway.model import Value
 
 Scaler = Callable[[Value], float]
-"""Gives the scaled value. Raises TypeError if the raw value is no number, OverflowError if the result has no float."""
+"""Gives the scaled value. Raises TypeError if the raw value is no number, OverflowError if no float is large enough."""
 
 _FLOAT32: Final = "float32"
 
@@ -16,8 +17,9 @@ _FLOAT32: Final = "float32"
 def scaler(value_type: str | None, scale: Decimal | None, offset: Decimal | None) -> Scaler | None:
     """Make the function that scales raw values of a type; None where there is nothing to do.
 
-    Integers and float64 are scaled as exact fractions and rounded once: 214 * 0.1 is 21.4. A float32 has about
-    seven digits, so its product is rounded to seven: more would be noise that looks like precision.
+    Integers, and floats as the decimals that they print as, are scaled exactly and rounded once: 214 * 0.1 is
+    21.4, and 21.4 * 0.1 is 2.14. A float32 has about seven digits, so its product is rounded to seven: more would be
+    noise that looks like precision.
     """
     if scale is None and offset is None:
         return None
@@ -29,7 +31,10 @@ def scaler(value_type: str | None, scale: Decimal | None, offset: Decimal | None
 
 def _seven_digits(scale: float, offset: float) -> Scaler:
     def scaled(raw: Value) -> float:
-        return float(f"{raw * scale + offset:.7g}")
+        value = float(f"{raw * scale + offset:.7g}")
+        if math.isinf(value):
+            raise OverflowError(f"{raw!r} cannot be scaled")
+        return value
 
     return scaled
 
@@ -45,7 +50,7 @@ def _exact(scale: Fraction, offset: Fraction) -> Scaler:
             return float((raw * factor + summand) / divisor)
         if raw.__class__ is not float:
             raise TypeError(f"{raw!r} is no number")
-        numerator, denominator = raw.as_integer_ratio()
+        numerator, denominator = Decimal(repr(raw)).as_integer_ratio()
         return float((numerator * factor + summand * denominator) / (divisor * denominator))
 
     return scaled

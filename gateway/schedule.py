@@ -20,6 +20,14 @@ class _Group:
         # Multiplied, not added up: a sum of floats would drift, and groups would come apart.
         return self.start + self.cycle * self.interval
 
+    def serve(self, now: float) -> int:
+        """Move on to the first slot after `now`; give how many slots had to be left out before it."""
+        # A slot that begins just now is served by this poll too: another one would only read the same again.
+        tolerance = min(TOLERANCE_S, self.interval / 2)
+        left_out = max(0, int((now + tolerance - self.due) / self.interval))
+        self.cycle += left_out + 1
+        return left_out
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -52,12 +60,7 @@ class Schedule:
         """Give what is due at `now` and move on. Slots that passed while the last poll ran are skipped."""
         slot = self.next
         due = [group for group in self._groups if group.due <= max(now, slot) + TOLERANCE_S]
-        skipped = 0
-        for group in due:
-            late = max(0, int((now - group.due) / group.interval))
-            skipped += late
-            group.cycle += late + 1
-        return Due(self._merged(due), skipped)
+        return Due(self._merged(due), sum(group.serve(now) for group in due))
 
     def _merged(self, due: list[_Group]) -> tuple[int, ...]:
         key = tuple(group.interval for group in due)

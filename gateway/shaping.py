@@ -11,14 +11,17 @@ from gateway.model import ALL_TAGS, Sample, Value
 from gateway.scaling import Scaler, scaler
 
 _NEVER = -math.inf
+_STEP = 1 + 1e-9
+"""Decimals such as 0.1 have no exact float: a step of just the deadband may come out this much longer."""
+_UNSCALABLE = {TypeError: "bad:type-mismatch", OverflowError: "bad:out-of-range"}
 
 
 class Shaper:
     """Shapes the samples of one device. It remembers, in memory only, what was last sent of each tag.
 
-    `clear` forgets it: at start, at every reconnect, and after any drop that touches the device, so that the next
-    read is sent whole. `bad` is how the tags that are not good stand now. `follows` is set for a device that
-    notifies: then `stale` knows which tags were silent.
+    `clear` forgets it, and so does `all_bad`: at start, at every reconnect, and after any drop that touches the
+    device, the next read is sent whole. `bad` is how the tags that are not good stand now. `follows` is set for a
+    device that notifies: then `stale` knows which tags were silent. `heartbeat` is the shortest among the tags'.
     """
 
     def __init__(self, section: DeviceSection) -> None:
@@ -30,9 +33,10 @@ class Shaper:
         self._scalers = tuple(scaler(tag.value_type, tag.scale, tag.offset) for tag in tags)
         self._scalers_of = lru_cache(maxsize=64)(self._pick_scalers)
         self._deadbands = tuple(_deadband(tag) for tag in tags)
-        self._heartbeats = tuple(section.heartbeat_of(tag) for tag in tags)
         self._sends_all = all(deadband is None for deadband in self._deadbands)
-        self._heartbeat = section.heartbeat
+        # Reads come a little early or late: the one that is nearest to the heartbeat is the one to send.
+        self._heartbeats = tuple(section.heartbeat_of(tag) - section.interval_of(tag) / 2 for tag in tags)
+        self.heartbeat = min(map(section.heartbeat_of, tags), default=section.heartbeat)
         self.clear()
 
     def clear(self) -> None:
@@ -42,10 +46,12 @@ class Shaper:
         self._qualities: list[str | None] = [None] * count
         self._sent_at = [_NEVER] * count
         self._down: tuple[str, float] | None = None
-        self.bad.clear()
+        self.bad.pop(ALL_TAGS, None)
 
     def shape(self, raw: Sample, now: float) -> Sample | None:
         """Give what is to be sent of a sample; None if nothing is. `now` is monotonic seconds."""
+        if self._down is not None:
+            self.clear()
         sample = self._scale(raw)
         if self._sends_all and not sample.quality and not self.bad:
             if self.follows:
@@ -56,8 +62,9 @@ class Shaper:
 
     def all_bad(self, ts: int, reason: str, now: float) -> Sample | None:
         """Give the sample that says that the whole device is bad: when it becomes so, and at heartbeats."""
-        if self._down is not None and self._down[0] == reason and now - self._down[1] < self._heartbeat:
+        if self._down is not None and self._down[0] == reason and now - self._down[1] < self.heartbeat:
             return None
+        self.clear()
         self._down = (reason, now)
         self.bad = {ALL_TAGS: f"bad:{reason}"}
         return Sample.bad(ts, reason, len(self._names))
@@ -88,10 +95,8 @@ class Shaper:
         for column, value, scale in zip(raw.columns, raw.values, scalers, strict=True):
             try:
                 scaled = value if scale is None else scale(value)
-            except TypeError:
-                quality[self._names[column]] = "bad:type-mismatch"
-            except OverflowError:
-                quality[self._names[column]] = "bad:out-of-range"
+            except (TypeError, OverflowError) as error:
+                quality[self._names[column]] = _UNSCALABLE[type(error)]
             else:
                 columns.append(column)
                 values.append(scaled)
@@ -156,12 +161,17 @@ class Shaper:
 def _deadband(tag: Tag) -> float | None:
     if isinstance(tag.deadband, Percent):
         low, high = tag.range or (Decimal(0), Decimal(0))
-        return float(tag.deadband.share * abs(high - low))
-    return None if tag.deadband is None else float(tag.deadband)
+        return float(tag.deadband.share * abs(high - low)) * _STEP
+    return None if tag.deadband is None else float(tag.deadband) * _STEP
 
 
 def _moved(last: Value, value: Value, deadband: float) -> bool:
     """Whether a value left the deadband around the one last sent (OPC 10000-4 section 7.22.2: by more than it)."""
-    if deadband and isinstance(last, int | float) and isinstance(value, int | float):
+    kind = value.__class__
+    if last.__class__ is not kind:
+        return True
+    if kind is int or kind is float:
         return bool(abs(value - last) > deadband)
-    return bool(last != value) or last.__class__ is not value.__class__
+    if kind is list or kind is dict:
+        return repr(last) != repr(value)  # for [1] == [True]
+    return bool(last != value)

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from gateway.errors import DeviceError, PublishError
 
@@ -59,7 +59,8 @@ class Component(Generic[State]):
     def _log(self) -> None:
         if self.is_well and self._down_since is not None:
             lasted = time.monotonic() - self._down_since
-            log.info("%s: back after %.0f s and %d failed attempts", self.name, lasted, self.failures)
+            attempts = "attempt" if self.failures == 1 else "attempts"
+            log.info("%s: back after %.0f s and %d failed %s", self.name, lasted, self.failures, attempts)
             self._down_since, self.failures = None, 0
         elif self.error is not None and not self.is_well and self._down_since is None:
             self._down_since = time.monotonic()
@@ -84,7 +85,7 @@ class Backoff:
 
 async def supervise(
     component: Component[State],
-    attempt: Callable[[], Awaitable[None]],
+    attempt: Callable[[], Coroutine[Any, Any, None]],
     *,
     broken: State,
     backoff: Backoff | None = None,
@@ -92,20 +93,39 @@ async def supervise(
     """Run `attempt` again and again until cancelled; it ends only by an exception, which becomes the state.
 
     `attempt` itself says when it is well. An exception that nobody foresaw is a bug: it takes down this component
-    only (`broken`), leaves its traceback in the log, and is retried like the others.
+    only (`broken`), leaves its traceback in the log, once, and is retried like the others.
     """
     backoff = backoff or Backoff()
     loop = asyncio.get_running_loop()
     failures = 0
-    while True:
-        started = loop.time()
-        try:
-            await attempt()
-        except (DeviceError, PublishError) as error:
-            component.become(error.state, str(error), error.do)  # type: ignore[arg-type]
-        except Exception as error:  # the one place where a bug stops: here it costs one component, not the process
-            log.exception("%s: unexpected error, please report it", component.name)
-            component.become(broken, f"unexpected {type(error).__name__}: {error}", "See the log, and report it.")
-        failures = 1 if loop.time() - started > STABLE_S else failures + 1
-        component.failures += 1
-        await asyncio.sleep(backoff.delay(failures))
+    # Each attempt is a task of its own: only so can a cancellation that goes wrong within it be told from ours.
+    async with asyncio.TaskGroup() as group:
+        while True:
+            started = loop.time()
+            running = group.create_task(_outcome(attempt), name=f"{component.name} attempt")
+            await asyncio.wait([running])
+            error = RuntimeError("what it waited for was cancelled") if running.cancelled() else running.result()
+            _show(component, error, broken)
+            failures = 1 if loop.time() - started > STABLE_S else failures + 1
+            component.failures += 1
+            await asyncio.sleep(backoff.delay(failures))
+
+
+async def _outcome(attempt: Callable[[], Coroutine[Any, Any, None]]) -> Exception | None:
+    try:
+        await attempt()
+    except Exception as error:  # the one place where a bug stops: here it costs one component, not the process
+        return error
+    return None
+
+
+def _show(component: Component[State], error: Exception | None, broken: State) -> None:
+    if error is None:
+        return
+    if isinstance(error, DeviceError | PublishError):
+        component.become(error.state, str(error), error.do)  # type: ignore[arg-type]
+        return
+    text = f"unexpected {type(error).__name__}: {error}"
+    if text != component.error:
+        log.error("%s: unexpected error, please report it", component.name, exc_info=error)
+    component.become(broken, text, "See the log, and report it.")

@@ -1,16 +1,20 @@
-"""How a batch lies on disk: its samples in columns, packed by type, compressed, under a checksum.
+"""How a batch lies on disk: its samples in columns, packed by type, compressed, sealed under a checksum.
 
-    blob = zstd(length of head: u32 LE | head: JSON | columns and values of each sample, one after the other)
-    head = [version, epoch, device, first seq, samples], a sample = [ts, rx, clock, quality, columns, format, objects]
+    blob = CRC-32 of name and frame: u32 LE | frame
+    frame = zstd(length of head: u32 LE | head: JSON | columns and values of each sample, one after the other)
+    head = [version, samples], a sample = [ts, rx, clock, quality, readings, columns, format, objects]
 
-`columns` is null where all of the meta's tags are present, else how many there are: their positions follow in the
-body as the steps from one to the next, since a run of ones compresses to nothing. `format` is a `struct` format;
-`objects` holds the values that have no such format, as JSON. The zstd frame carries a checksum (RFC 8878 section
-3.1.1) because SQLite's pages have none, and the head repeats whose samples these are, so that neither a flipped
-bit nor a row under another's name is ever sent as a reading.
+`readings` is null where it is the number of values. `columns` is null where all of the meta's tags are present, else
+how many there are: their positions follow in the body as the steps from one to the next, since a run of ones
+compresses to nothing. `format` is a `struct` format; `objects` holds the values that have none, as JSON.
+
+SQLite's pages have no checksum, so the blob has its own. It covers the name of what is in it too (epoch, device,
+first seq), so that neither a flipped bit nor a row under another's name is ever sent as a reading. It is read before
+the frame is: nothing decodes what may be damaged. The seal is apart from the packing because the seq is given last.
 """
 
 import struct
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, groupby
@@ -28,56 +32,91 @@ _OBJECT: Final = "j"
 _SHOWN_BY_VALUE: Final = "*"
 _INT64: Final = range(-(1 << 63), 1 << 63)
 _UINT64_END: Final = 1 << 64
-_compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
+_compressor = zstandard.ZstdCompressor(level=3, write_checksum=False)
 _decompressor = zstandard.ZstdDecompressor()
-_MAX_BLOB: Final = 64 << 20
+
+UNSTORABLE: Final = (struct.error, TypeError, ValueError, OverflowError, IndexError)
+"""What packing raises for a sample that no format fits: a bug of the driver that made it."""
 
 
 class CorruptBlobError(ValueError):
     """What was read back is not what was written."""
 
 
-def pack(meta: Meta, samples: Sequence[Sample], *, epoch: str, first_seq: int) -> bytes:
-    """Pack the samples of one batch. Raises struct.error if a value does not fit the tag's code."""
+def pack(meta: Meta, samples: Sequence[Sample]) -> bytes:
+    """Pack the samples of one batch. Raises UNSTORABLE if a value does not fit its tag's code, or has no tag."""
     packed = [_pack_sample(meta, sample) for sample in samples]
-    head = orjson.dumps([VERSION, epoch, meta.device, first_seq, [head for head, _ in packed]])
-    bodies = [body for _, body in packed]
-    return _compressor.compress(b"".join((_LENGTH.pack(len(head)), head, *bodies)))
+    head = orjson.dumps([VERSION, [head for head, _ in packed]])
+    return _compressor.compress(b"".join((_LENGTH.pack(len(head)), head, *(body for _, body in packed))))
 
 
-def unpack(blob: bytes, meta: Meta, *, epoch: str, first_seq: int) -> tuple[Sample, ...]:
-    """Read back what `pack` wrote under the same names. Raises CorruptBlobError if it is anything else."""
+def unpack(frame: bytes, meta: Meta) -> tuple[Sample, ...]:
+    """Read back what `pack` wrote under the same meta. Raises CorruptBlobError if it is anything else."""
     try:
-        plain = _decompressor.decompress(blob, max_output_size=_MAX_BLOB)
+        plain = _decompressor.decompress(frame)
         (length,) = _LENGTH.unpack_from(plain)
         start = _LENGTH.size
-        version, *identity, heads = orjson.loads(plain[start : start + length])
-        if version != VERSION or identity != [epoch, meta.device, first_seq]:
-            raise CorruptBlobError(f"holds samples of {identity}, not of {[epoch, meta.device, first_seq]}")
+        version, heads = orjson.loads(plain[start : start + length])
+        if version != VERSION:
+            raise CorruptBlobError(f"its format is version {version}, this program reads version {VERSION}")
         return _unpack_samples(meta, heads, memoryview(plain)[start + length :])
-    except (zstandard.ZstdError, struct.error, orjson.JSONDecodeError, ValueError, IndexError, TypeError) as error:
+    except (zstandard.ZstdError, struct.error, ValueError, TypeError) as error:
         raise CorruptBlobError(str(error)) from error
 
 
-def pack_gap(gap: Gap, *, epoch: str, device: str, seq: int) -> bytes:
-    """Pack a gap record, under the same checksum and names as a batch."""
-    return _compressor.compress(orjson.dumps([VERSION, epoch, device, seq, gap.ts, gap.reason, gap.fields]))
+def pack_gap(gap: Gap) -> bytes:
+    """Pack a gap record."""
+    return orjson.dumps([VERSION, gap.ts, gap.reason, dict(gap.fields)])
 
 
-def unpack_gap(blob: bytes, *, epoch: str, device: str, seq: int) -> Gap:
-    """Read back what `pack_gap` wrote under the same names. Raises CorruptBlobError if it is anything else."""
+def unpack_gap(frame: bytes) -> Gap:
+    """Read back what `pack_gap` wrote. Raises CorruptBlobError if it is anything else."""
     try:
-        *identity, ts, reason, fields = orjson.loads(_decompressor.decompress(blob, max_output_size=_MAX_BLOB))
-    except (zstandard.ZstdError, orjson.JSONDecodeError, ValueError, TypeError) as error:
+        version, ts, reason, fields = orjson.loads(frame)
+    except (ValueError, TypeError) as error:
         raise CorruptBlobError(str(error)) from error
-    if identity != [VERSION, epoch, device, seq]:
-        raise CorruptBlobError(f"holds a gap of {identity}, not of {[epoch, device, seq]}")
+    if version != VERSION:
+        raise CorruptBlobError(f"its format is version {version}, this program reads version {VERSION}")
     return Gap(ts, reason, fields)
+
+
+def pack_meta(meta: Meta) -> bytes:
+    """Pack all that there is to a meta, under a checksum."""
+    fields = [meta.id, meta.device, meta.topic, meta.names, meta.codes, dict(meta.labels), meta.document.decode()]
+    frame = _compressor.compress(orjson.dumps([VERSION, *fields], option=orjson.OPT_SORT_KEYS))
+    return seal(frame, epoch="", device="", seq=0)
+
+
+def unpack_meta(blob: bytes) -> Meta:
+    """Read back what `pack_meta` wrote. Raises CorruptBlobError if it is anything else."""
+    frame = unseal(blob, epoch="", device="", seq=0)
+    try:
+        _, hash_, device, topic, names, codes, labels, document = orjson.loads(_decompressor.decompress(frame))
+    except (zstandard.ZstdError, ValueError, TypeError) as error:
+        raise CorruptBlobError(str(error)) from error
+    return Meta(hash_, device, topic, tuple(names), tuple(codes), labels, document.encode())
+
+
+def seal(frame: bytes, *, epoch: str, device: str, seq: int) -> bytes:
+    """Put the checksum over a frame and the name of what is in it."""
+    return _LENGTH.pack(_checksum(frame, epoch, device, seq)) + frame
+
+
+def unseal(blob: bytes, *, epoch: str, device: str, seq: int) -> bytes:
+    """Give the frame. Raises CorruptBlobError if a bit of it is not as sealed, or it was sealed under another name."""
+    frame = blob[_LENGTH.size :]
+    if _LENGTH.pack(_checksum(frame, epoch, device, seq)) != blob[: _LENGTH.size]:
+        raise CorruptBlobError(f"is damaged, or does not hold seq {seq} of {device} in epoch {epoch}")
+    return frame
+
+
+def _checksum(frame: bytes, epoch: str, device: str, seq: int) -> int:
+    return zlib.crc32(frame, zlib.crc32(f"{epoch}\n{device}\n{seq}\n".encode()))
 
 
 def _pack_sample(meta: Meta, sample: Sample) -> tuple[list[Any], bytes]:
     columns, body = None, b""
-    if len(sample.columns) != len(meta.names):
+    if sample.columns != _all_columns(len(meta.names)):
         columns, body = len(sample.columns), _pack_columns(sample.columns)
     codes = _codes(meta, sample)
     objects = None
@@ -86,18 +125,20 @@ def _pack_sample(meta: Meta, sample: Sample) -> tuple[list[Any], bytes]:
         objects = [value for code, value in zip(codes, values, strict=True) if code == _OBJECT]
         values = [value for code, value in zip(codes, values, strict=True) if code != _OBJECT]
     layout = _layout(codes)
-    body += struct.pack(layout.replace(_OBJECT, ""), *values) if values else b""
-    return [sample.ts, sample.rx, sample.clock, sample.quality or None, columns, layout, objects], body
+    body += struct.pack(layout.replace(_OBJECT, ""), *values)
+    readings = None if sample.readings == len(values) + len(objects or ()) else sample.readings
+    quality = dict(sample.quality) or None
+    return [sample.ts, sample.rx, sample.clock, quality, readings, columns, layout, objects], body
 
 
 def _unpack_samples(meta: Meta, heads: list[Any], body: memoryview) -> tuple[Sample, ...]:
     samples, at = [], 0
-    for ts, rx, clock, quality, count, layout, objects in heads:
-        if count is None:
+    for ts, rx, clock, quality, readings, sparse, layout, objects in heads:
+        if sparse is None:
             columns: tuple[int, ...] = _all_columns(len(meta.names))
         else:
-            steps = struct.unpack_from(f"<{count}H", body, at)
-            at += 2 * count
+            steps = struct.unpack_from(f"<{sparse}H", body, at)
+            at += 2 * sparse
             columns = tuple(accumulate(steps))
         packed = layout.replace(_OBJECT, "")
         values: Sequence[Value] = struct.unpack_from(packed, body, at)
@@ -106,8 +147,8 @@ def _unpack_samples(meta: Meta, heads: list[Any], body: memoryview) -> tuple[Sam
             values = _merge(layout, values, objects)
         if len(values) != len(columns):
             raise CorruptBlobError(f"{len(values)} values for {len(columns)} tags")
-        readings = len(columns) + sum(text.startswith("bad:") for text in (quality or {}).values())
-        samples.append(Sample(ts, columns, tuple(values), readings, quality or {}, rx, clock))
+        count = len(values) if readings is None else readings
+        samples.append(Sample(ts, columns, tuple(values), count, quality or {}, rx, clock))
     return tuple(samples)
 
 

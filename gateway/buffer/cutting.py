@@ -1,7 +1,7 @@
 """Cuts samples so that each fits into any message: at most 16 KiB as JSON, no single value over 8 KiB."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
@@ -16,83 +16,139 @@ _FRAME_BYTES: Final = 200
 
 # The longest JSON that a value of a `struct` code can have: enough to know, without encoding, that a sample fits.
 _WIDTHS: Final = {"?": 5, "b": 4, "B": 3, "h": 6, "H": 5, "i": 11, "I": 10, "q": 20, "Q": 20, "f": 24, "d": 24}
-_UNKNOWN: Final = MAX_SAMPLE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Widths:
+    """The most bytes that each column takes in JSON, and the columns whose width shows with the value only."""
+
+    columns: tuple[int, ...]
+    total: int
+    unknown: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One tag of a sample: a value where `column` is given, a quality where it has one, and what they take in JSON."""
+
+    name: str
+    column: int | None
+    value: Value
+    quality: str | None
+    size: int
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A sample that is being filled."""
+
+    columns: list[int] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+    quality: dict[str, str] = field(default_factory=dict)
+    size: int = _FRAME_BYTES
+
+    def add(self, entry: _Entry) -> None:
+        if entry.column is not None:
+            self.columns.append(entry.column)
+            self.values.append(entry.value)
+        if entry.quality is not None:
+            self.quality[entry.name] = entry.quality
+        self.size += entry.size
+
+    @property
+    def readings(self) -> int:
+        return len(self.columns) + sum(text.startswith("bad:") for text in self.quality.values())
+
+    def sample(self, whole: Sample, readings: int) -> Sample:
+        columns, values = tuple(self.columns), tuple(self.values)
+        return replace(whole, columns=columns, values=values, quality=self.quality, readings=readings)
 
 
 def cut(meta: Meta, sample: Sample) -> tuple[Sample, ...]:
-    """Give the sample itself if it fits, else several with its timestamp that hold its tags between them."""
-    if _widest(meta, sample.columns) + _quality_bytes(sample) <= MAX_SAMPLE_BYTES:
+    """Give the sample itself if it fits, else several with its timestamp that hold its tags between them.
+
+    A single value that is too large, or that JSON has no form for, becomes bad; readings stay as many as they were.
+    """
+    if _fits(meta, sample):
         return (sample,)
-    pieces = tuple(_pieces(meta, sample))
-    return pieces if len(pieces) > 1 or pieces[0].quality != sample.quality else (sample,)
+    entries = list(_entries(meta, sample))
+    pieces = _fill(entries)
+    if len(pieces) == 1 and len(pieces[0].columns) == len(sample.columns):
+        return (sample,)
+    # What the tags alone do not tell ("*" stands for all of them) is counted with the first piece.
+    counted = [piece.readings for piece in pieces]
+    counted[0] += sample.readings - sum(counted)
+    return tuple(piece.sample(sample, readings) for piece, readings in zip(pieces, counted, strict=True))
+
+
+def _fits(meta: Meta, sample: Sample) -> bool:
+    """Whether the sample certainly fits: from the types' widths where they have one, else by encoding at once."""
+    widths = _widths(meta.names, meta.codes)
+    whole = len(sample.columns) == len(widths.columns)
+    size = _FRAME_BYTES + (widths.total if whole else sum([widths.columns[column] for column in sample.columns]))
+    if sample.quality:
+        size += _bytes(dict(sample.quality)) or MAX_SAMPLE_BYTES
+    if widths.unknown and size <= MAX_SAMPLE_BYTES:
+        unknown = _bytes(_of_unknown_width(widths, sample))
+        if unknown is None or unknown > MAX_VALUE_BYTES:
+            return False
+        size += unknown
+    return size <= MAX_SAMPLE_BYTES
+
+
+def _of_unknown_width(widths: _Widths, sample: Sample) -> Sequence[Value]:
+    if len(widths.unknown) == len(widths.columns):
+        return sample.values
+    return [value for column, value in zip(sample.columns, sample.values, strict=True) if column in widths.unknown]
 
 
 @lru_cache(maxsize=256)
-def _widths(meta_id: str, names: tuple[str, ...], codes: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(_key_bytes(name) + _WIDTHS.get(code, _UNKNOWN) for name, code in zip(names, codes, strict=True))
+def _widths(names: tuple[str, ...], codes: tuple[str, ...]) -> _Widths:
+    columns = tuple(_key_bytes(name) + _WIDTHS.get(code, 0) for name, code in zip(names, codes, strict=True))
+    unknown = frozenset(column for column, code in enumerate(codes) if code not in _WIDTHS)
+    return _Widths(columns, sum(columns), unknown)
 
 
-def _widest(meta: Meta, columns: tuple[int, ...]) -> int:
-    widths = _widths(meta.id, meta.names, meta.codes)
-    if len(columns) == len(widths):
-        return _FRAME_BYTES + _total(widths)
-    return _FRAME_BYTES + sum([widths[column] for column in columns])
+def _fill(entries: Sequence[_Entry]) -> list[_Piece]:
+    """Fill one piece after the other, tag by tag."""
+    pieces = [_Piece()]
+    for entry in entries:
+        if pieces[-1].size + entry.size > MAX_SAMPLE_BYTES:
+            pieces.append(_Piece())
+        pieces[-1].add(entry)
+    return pieces
 
 
-@lru_cache(maxsize=256)
-def _total(widths: tuple[int, ...]) -> int:
-    return sum(widths)
+def _entries(meta: Meta, sample: Sample) -> Iterator[_Entry]:
+    """Give the values, and then the tags that have only a quality."""
+    left: dict[str, str] = dict(sample.quality)
+    for column, value in zip(sample.columns, sample.values, strict=True):
+        name, size = meta.names[column], _bytes(value)
+        quality = left.pop(name, None)
+        if size is None or size > MAX_VALUE_BYTES:
+            yield _bad(name, "bad:not-storable" if size is None else "bad:too-large")
+        else:
+            of_quality = 0 if quality is None else _quality_bytes(name, quality)
+            yield _Entry(name, column, value, quality, _key_bytes(name) + size + of_quality)
+    for name, text in left.items():
+        yield _bad(name, text)
+
+
+def _bad(name: str, quality: str) -> _Entry:
+    return _Entry(name, None, None, quality, _quality_bytes(name, quality))
+
+
+def _quality_bytes(name: str, text: str) -> int:
+    return _key_bytes(name) + len(orjson.dumps(text))
 
 
 def _key_bytes(name: str) -> int:
     return len(orjson.dumps(name)) + 2  # the colon and the comma
 
 
-def _quality_bytes(sample: Sample) -> int:
-    return sum(_key_bytes(name) + len(text) + 2 for name, text in sample.quality.items())
-
-
-def _pieces(meta: Meta, sample: Sample) -> Iterator[Sample]:
-    """Fill one piece after the other, tag by tag, values first and then the tags that have only a quality."""
-    columns: list[int] = []
-    values: list[Value] = []
-    quality: dict[str, str] = {}
-    size = _FRAME_BYTES
-
-    def piece() -> Sample:
-        bad = sum(text.startswith("bad:") for text in quality.values())
-        return replace(
-            sample, columns=tuple(columns), values=tuple(values), quality=dict(quality), readings=len(columns) + bad
-        )
-
-    for column, name, value, text in _entries(meta, sample):
-        needed = (_key_bytes(name) + _value_bytes(value) if column is not None else 0) + (
-            _key_bytes(name) + len(text) + 2 if text else 0
-        )
-        if size + needed > MAX_SAMPLE_BYTES:
-            yield piece()
-            columns, values, quality, size = [], [], {}, _FRAME_BYTES
-        if column is not None:
-            columns.append(column)
-            values.append(value)
-        if text:
-            quality[name] = text
-        size += needed
-    yield piece()
-
-
-def _entries(meta: Meta, sample: Sample) -> Iterator[tuple[int | None, str, Value, str]]:
-    left = dict(sample.quality)
-    for column, value in zip(sample.columns, sample.values, strict=True):
-        name = meta.names[column]
-        text = left.pop(name, "")
-        if _value_bytes(value) > MAX_VALUE_BYTES:
-            yield None, name, None, "bad:too-large"
-        else:
-            yield column, name, value, text
-    for name, text in left.items():
-        yield None, name, None, text
-
-
-def _value_bytes(value: Value) -> int:
-    return len(orjson.dumps(value))
+def _bytes(value: Value | Mapping[str, str]) -> int | None:
+    """Count the bytes of a value as JSON; None if JSON has no form for it."""
+    try:
+        return len(orjson.dumps(value))
+    except TypeError:  # an integer of more than 64 bits, a string with half a surrogate pair
+        return None

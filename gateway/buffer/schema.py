@@ -18,22 +18,23 @@ APPLICATION_ID: Final = 0x45644757  # "EdGW", at offset 68 of the file (SQLite f
 SCHEMA_VERSION: Final = 1
 PAGE_BYTES: Final = 4096
 CHECK_SECONDS: Final = 2.0
+_MAGIC: Final = b"SQLite format 3\0"
+_HEADER_BYTES: Final = 100
 
 # Rows carry what is needed to count, drop and order them; their blobs lie apart, so that a scan of a million rows
 # at start reads megabytes, not gigabytes. `age_ms` is running time (see Store), immune to steps of the wall clock.
+# A gap record is kept twice, in `gap` and as a blob: nothing else would tell of its seqs if one were damaged.
 _TABLES: Final = """
 CREATE TABLE identity(epoch TEXT NOT NULL, machine_id TEXT, succeeds INTEGER NOT NULL, previous TEXT,
     clean INTEGER NOT NULL);
 CREATE TABLE streams(id INTEGER PRIMARY KEY, epoch TEXT NOT NULL, device TEXT NOT NULL, next_seq INTEGER NOT NULL,
     sampled INTEGER NOT NULL, suppressed INTEGER NOT NULL, acked INTEGER NOT NULL, dropped INTEGER NOT NULL,
     committed_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, UNIQUE(epoch, device));
-CREATE TABLE metas(id INTEGER PRIMARY KEY, hash TEXT NOT NULL, device TEXT NOT NULL, topic TEXT NOT NULL,
-    names BLOB NOT NULL, codes BLOB NOT NULL, labels BLOB NOT NULL, document BLOB NOT NULL,
-    UNIQUE(hash, device, topic, labels));
+CREATE TABLE metas(id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 CREATE TABLE topics(topic TEXT PRIMARY KEY, device TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE batches(id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, meta INTEGER NOT NULL,
     first_seq INTEGER NOT NULL, samples INTEGER NOT NULL, readings INTEGER NOT NULL, from_ms INTEGER NOT NULL,
-    to_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, size INTEGER NOT NULL, gap TEXT);
+    to_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, size INTEGER NOT NULL, gap BLOB);
 CREATE TABLE blobs(id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 """
 
@@ -53,8 +54,14 @@ class Identity:
     why: str | None = None
 
 
-class ForeignFileError(Exception):
+class ForeignFileError(sqlite3.DatabaseError):
     """The file is damaged, or not a buffer of ours: it is to be set aside, not used."""
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an SQLite error means that the file itself is damaged or not a buffer."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return isinstance(error, ForeignFileError) or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def lock(path: Path) -> int:
@@ -72,7 +79,7 @@ def lock(path: Path) -> int:
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(descriptor)
         raise StorageError(
             f"{path}: another edge-gateway is using this buffer",
@@ -93,8 +100,6 @@ def connect(path: Path) -> sqlite3.Connection:
 def prepare(connection: sqlite3.Connection, max_bytes: int) -> None:
     """Make every commit durable (WAL, synchronous=FULL) and keep the file and its WAL bounded."""
     for pragma in (
-        f"page_size={PAGE_BYTES}",
-        "auto_vacuum=INCREMENTAL",  # must precede the first table
         "journal_mode=WAL",
         "synchronous=FULL",
         "journal_size_limit=4194304",
@@ -104,14 +109,32 @@ def prepare(connection: sqlite3.Connection, max_bytes: int) -> None:
         connection.execute("PRAGMA " + pragma)
 
 
-def recognise(connection: sqlite3.Connection) -> Identity:
-    """Read whose file this is. Raises ForeignFileError if it is not ours or damaged, sqlite3.Error likewise."""
-    application = _pragma(connection, "application_id")
-    version = _pragma(connection, "user_version")
+def is_new(path: Path) -> bool:
+    """Whether the file is missing or empty. Raises ForeignFileError if it is not a buffer of ours, OSError.
+
+    The header tells (SQLite file format section 1.3), not SQLite: opening another program's database may change it.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except FileNotFoundError:
+        return True
+    if not header:
+        return True
+    if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
+        raise ForeignFileError("it is not a database, or its first page is lost")
+    version, application = (int.from_bytes(header[offset : offset + 4], "big") for offset in (60, 68))
     if application != APPLICATION_ID:
         raise ForeignFileError("it is not a buffer of edge-gateway")
     if version != SCHEMA_VERSION:
         raise ForeignFileError(f"its format is version {version}, this program writes version {SCHEMA_VERSION}")
+    return False
+
+
+def recognise(connection: sqlite3.Connection) -> Identity | None:
+    """Read whose numbering a buffer carries; None if its making was cut short. Raises sqlite3.Error if damaged."""
+    if _pragma(connection, "page_count") == 0:
+        return None
     row = connection.execute("SELECT epoch, machine_id, succeeds, previous, clean FROM identity").fetchone()
     if row is None:
         raise ForeignFileError("it has no identity")
@@ -122,7 +145,12 @@ def recognise(connection: sqlite3.Connection) -> Identity:
 
 
 def create(connection: sqlite3.Connection, identity: Identity) -> None:
-    """Make the tables of a new file."""
+    """Make the tables of a new file.
+
+    Before its journal becomes a WAL, so that the file's own header says from the first commit on what it is.
+    """
+    for pragma in (f"page_size={PAGE_BYTES}", "auto_vacuum=INCREMENTAL", "synchronous=FULL"):
+        connection.execute("PRAGMA " + pragma)
     connection.executescript(
         f"BEGIN; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}; {_TABLES}"
     )
@@ -144,20 +172,12 @@ def new_epoch() -> str:
     return secrets.token_hex(4)
 
 
-def is_new(connection: sqlite3.Connection) -> bool:
-    """Whether the file has nothing in it at all."""
-    return _pragma(connection, "page_count") == 0 or (
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        and _pragma(connection, "application_id") == 0
-    )
-
-
 def set_aside(path: Path) -> Path:
-    """Rename the file and its WAL so that a new one can take their place; nothing is deleted."""
+    """Rename the file and its journals so that a new one can take their place; nothing is deleted."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = path.with_name(f"{path.name}.aside-{stamp}-{secrets.token_hex(2)}")
     path.rename(target)
-    for suffix in ("-wal", "-shm"):
+    for suffix in ("-wal", "-shm", "-journal"):
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
     sync_folder(path.parent)
@@ -165,12 +185,17 @@ def set_aside(path: Path) -> Path:
 
 
 def read_marker(path: Path) -> str | None:
-    """Give the epoch that the folder last held, from the marker beside the file; None if there is none to read."""
+    """Give the epoch that the folder last held, from the marker beside the file; "" if it held one of unknown name.
+
+    None if it never held any.
+    """
     try:
         epoch = orjson.loads(_marker(path).read_bytes())["epoch"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return None
-    return epoch if isinstance(epoch, str) else None
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return str(epoch)
 
 
 def write_marker(path: Path, epoch: str) -> None:

@@ -16,27 +16,24 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final, Self
-
-import orjson
+from typing import Final
 
 from gateway.buffer import codec, schema
 from gateway.buffer.stored import Stored
-from gateway.buffer.tables import Level, Limits, Row, Stream, Tables
+from gateway.buffer.tables import ROW, Level, Limits, Row, Stream, Tables
 from gateway.buffer.transaction import Transaction
-from gateway.errors import StorageError
 from gateway.model import Batch, Gap, Ledger, Meta, Sample
 
 EVERYTHING: Final = 1 << 62
 TAKE_BYTES: Final = 1 << 20
 _SCAN_ROWS: Final = 512
+_VACUUM_PAGES: Final = 1024
 
 
 class Store:
-    """An open buffer file. Every method raises sqlite3.Error or OSError as it comes; `Buffer` translates."""
+    """An open buffer file. Every method raises sqlite3.Error or OSError as it comes; `Writer` translates."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, limits: Limits, identity: schema.Identity) -> None:
         self.connection = connection
@@ -46,65 +43,15 @@ class Store:
         self.tables = Tables()
         self.in_flight: dict[int, Row] = {}
         self.corrupt: list[Row] = []
-        self.metas: dict[tuple[str, str, str, bytes], int] = {}
+        self.metas: dict[tuple[object, ...], int] = {}
         self._metas_by_id: dict[int, Meta] = {}
-        self.stream_ids: dict[str, int] = {}
-        self.topics: dict[str, str] = {}
-        self.last_commit_ms: int | None = None
+        self.stopped_ms: int | None = None
+        """When the last commit before this start was, wall-clock time; None in a new file."""
+        self.last_seqs: dict[str, int] = {}
+        """The last seq of each device in the epoch before this one, as far as it is known."""
         self._age_base = 0
         self._opened = time.monotonic()
         self._load()
-
-    @classmethod
-    def open(cls, path: Path, limits: Limits, machine_id: str | None) -> Self:
-        """Open the file, or begin a new one with a new epoch where it is missing, damaged or another's.
-
-        What cannot be used is set aside beside it, never deleted. Raises StorageError, sqlite3.Error or OSError.
-        """
-        known = schema.read_marker(path)
-        why = f"{path} was lost"
-        connection = None
-        try:
-            connection = schema.connect(path)
-            if not schema.is_new(connection):
-                identity = cls._adopt(schema.recognise(connection), known, machine_id)
-                return cls._go_on(connection, path, limits, identity, known)
-        except (schema.ForeignFileError, sqlite3.DatabaseError) as error:
-            if connection is not None:
-                connection.close()
-            if isinstance(error, sqlite3.OperationalError) and not is_damage(error):
-                raise
-            why = f"{path} was set aside as {schema.set_aside(path).name}: {error}"
-            connection = schema.connect(path)
-            known = known or ""
-        schema.prepare(connection, limits.max_bytes)
-        begins_first = known is None
-        identity = schema.Identity(
-            schema.new_epoch(), machine_id, not begins_first, known or None, None if begins_first else why
-        )
-        schema.create(connection, identity)
-        return cls._go_on(connection, path, limits, identity, known)
-
-    @staticmethod
-    def _adopt(identity: schema.Identity, known: str | None, machine_id: str | None) -> schema.Identity:
-        """Go on in a file of ours; under a new epoch if its numbering belongs to somebody else."""
-        if None not in (machine_id, identity.machine_id) and machine_id != identity.machine_id:
-            why = "this machine's id is another than that of the machine which wrote the buffer"
-        elif known is not None and known != identity.epoch:
-            why = "the buffer file was replaced by another one"
-        else:
-            return replace(identity, machine_id=machine_id or identity.machine_id)
-        return schema.Identity(schema.new_epoch(), machine_id, True, known or identity.epoch, why)
-
-    @classmethod
-    def _go_on(
-        cls, connection: sqlite3.Connection, path: Path, limits: Limits, identity: schema.Identity, known: str | None
-    ) -> Self:
-        schema.prepare(connection, limits.max_bytes)
-        schema.write_identity(connection, identity)
-        if known != identity.epoch:
-            schema.write_marker(path, identity.epoch)
-        return cls(connection, path, limits, identity)
 
     def _load(self) -> None:
         """Count the rows: memory holds sums, the file holds the truth."""
@@ -114,16 +61,20 @@ class Store:
             stream = Stream(*row)
             self.tables.streams[stream.id] = stream
             if stream.epoch == self.epoch:
-                self.stream_ids[stream.device] = stream.id
-        self.last_commit_ms, base = execute("SELECT max(committed_ms), max(age_ms) FROM streams").fetchone()
+                self.tables.stream_ids[stream.device] = stream.id
+            elif stream.epoch == self.identity.previous:
+                self.last_seqs[stream.device] = stream.next_seq - 1
+        self.stopped_ms, base = execute("SELECT max(committed_ms), max(age_ms) FROM streams").fetchone()
         self._age_base = base or 0
         totals = "SELECT stream, count(*), sum(samples), sum(readings), max(id) FROM batches GROUP BY stream"
         for stream, rows, samples, readings, last in execute(totals):
+            if stream not in self.tables.streams:
+                raise schema.ForeignFileError("it holds rows of a device that it does not know")
             self.tables.streams[stream].pending = readings
             self.tables.rows += rows
             self.tables.samples += samples
             self.tables.next_row = max(self.tables.next_row, last + 1)
-        self.topics = dict(execute("SELECT topic, device FROM topics"))
+        self.tables.topics = dict(execute("SELECT topic, device FROM topics"))
 
     @property
     def epoch(self) -> str:
@@ -139,6 +90,10 @@ class Store:
     def age_ms(self) -> int:
         """How long the gateway has run since the buffer was made, ms: rows grow old by it, whatever clocks say."""
         return self._age_base + int((time.monotonic() - self._opened) * 1000)
+
+    def present_seqs(self) -> dict[str, int]:
+        """Give the last seq of each device in the present epoch."""
+        return {s.device: s.next_seq - 1 for s in self.tables.streams.values() if s.epoch == self.epoch}
 
     def ledgers(self) -> dict[str, Ledger]:
         """Give the ledger of each device for the present epoch."""
@@ -160,6 +115,7 @@ class Store:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             self.metas.clear()
+            self._metas_by_id.clear()
             raise
         self._take_over(transaction, acked)
         return frozenset(transaction.dropped_devices)
@@ -168,10 +124,17 @@ class Store:
         self.tables = transaction.tables
         self.release([*acked, *(row.id for row in self.corrupt)])
         self.corrupt.clear()
-        self.last_commit_ms = transaction.now_ms
-        if self.tables.rows == 0 and self._pragma("freelist_count") > 1024:
+        # The rows are on disk: whatever fails from here on must not make anyone store them again.
+        with suppress(sqlite3.Error):
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Give pages back to the disk once the buffer has drained, or while it is larger than it may be."""
+        free, too_many = self._pragma("freelist_count"), self._pragma("page_count") - self._max_pages
+        if free and (too_many > 0 or (self.tables.rows == 0 and free > _VACUUM_PAGES)):
             # executescript, not execute: the latter frees a single page.
-            self.connection.executescript("PRAGMA incremental_vacuum(1024)")
+            self.connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+            self.connection.execute(f"PRAGMA max_page_count={self._max_pages}")
 
     def take(
         self, after: int, upto: int | None = None, *, readings: int = 5000, skip_topics: Collection[str] = ()
@@ -185,7 +148,7 @@ class Store:
         for row, gap, blob in self._scan(after, upto, skip_topics):
             self.in_flight[row.id] = row
             if gap is not None:
-                self.tables.open_gaps.pop((row.stream, gap), None)
+                self._close_gap(row)
             stored = self._decode(row, gap, blob)
             if stored is None:
                 self.corrupt.append(row)
@@ -196,21 +159,27 @@ class Store:
                 break
         return taken
 
+    def _close_gap(self, row: Row) -> None:
+        """What is given out once does not grow any more: the next loss of its kind gets a record of its own."""
+        for key, gap in self.tables.open_gaps.items():
+            if gap.row == row.id:
+                del self.tables.open_gaps[key]
+                return
+
     def _scan(
         self, after: int, upto: int | None, skip_topics: Collection[str]
-    ) -> Iterator[tuple[Row, str | None, bytes]]:
+    ) -> Iterator[tuple[Row, bytes | None, bytes]]:
         held_back = self._metas_on(skip_topics)
         cursor = self.connection.execute(
-            "SELECT id, stream, meta, first_seq, samples, readings, from_ms, to_ms, size, gap FROM batches"
-            " WHERE id > ? AND id <= ? ORDER BY id",
+            f"SELECT {ROW}, gap FROM batches WHERE id > ? AND id <= ? ORDER BY id",  # noqa: S608 -- our own words only
             (after, EVERYTHING if upto is None else upto),
         )
         with closing(cursor):
             for *columns, gap in cursor:
                 row = Row(*columns)
                 if row.id not in self.in_flight and row.meta not in held_back:
-                    (blob,) = self.connection.execute("SELECT blob FROM blobs WHERE id = ?", (row.id,)).fetchone()
-                    yield row, gap, blob
+                    blob = self.connection.execute("SELECT blob FROM blobs WHERE id = ?", (row.id,)).fetchone()
+                    yield row, gap, b"" if blob is None else blob[0]
 
     def _metas_on(self, topics: Collection[str]) -> set[int]:
         if not topics:
@@ -218,17 +187,17 @@ class Store:
         metas = [row for (row,) in self.connection.execute("SELECT id FROM metas")]
         return {row for row in metas if self.meta(row).topic in topics}
 
-    def _decode(self, row: Row, gap: str | None, blob: bytes) -> Stored | None:
+    def _decode(self, row: Row, gap: bytes | None, blob: bytes) -> Stored | None:
         meta, epoch = self.meta(row.meta), self.tables.streams[row.stream].epoch
         samples: tuple[Sample | Gap, ...]
-        try:
-            if gap is None:
-                samples = codec.unpack(blob, meta, epoch=epoch, first_seq=row.first_seq)
-            else:
-                samples = (codec.unpack_gap(blob, epoch=epoch, device=meta.device, seq=row.first_seq),)
-        except codec.CorruptBlobError:
-            return None
-        return Stored(row.id, epoch, meta, row.first_seq, samples, row.readings)
+        for copy in (blob,) if gap is None else (blob, gap):
+            try:
+                frame = codec.unseal(copy, epoch=epoch, device=meta.device, seq=row.first_seq)
+                samples = codec.unpack(frame, meta) if gap is None else (codec.unpack_gap(frame),)
+            except codec.CorruptBlobError:
+                continue
+            return Stored(row.id, epoch, meta, row.first_seq, samples, row.readings)
+        return None
 
     def release(self, ids: Iterable[int]) -> None:
         """Let `take` give these rows again, and the buffer drop them if it must."""
@@ -238,20 +207,17 @@ class Store:
     def retire_topic(self, topic: str) -> None:
         """Forget a topic whose device is gone and whose retained messages were cleared."""
         self.connection.execute("DELETE FROM topics WHERE topic = ?", (topic,))
-        self.topics.pop(topic, None)
+        self.tables.topics.pop(topic, None)
         self.metas.clear()  # so that a device which returns to the topic is noted again
 
     def meta(self, meta_id: int) -> Meta:
-        """Give a meta by its row."""
+        """Give a meta by its row. Raises ForeignFileError if it is missing or damaged."""
         if meta_id not in self._metas_by_id:
-            row = self.connection.execute(
-                "SELECT hash, device, topic, names, codes, labels, document FROM metas WHERE id = ?", (meta_id,)
-            ).fetchone()
-            if row is None:
-                raise StorageError(f"{self.path}: the meta {meta_id} of stored batches is missing")
-            hash_, device, topic, names, codes, labels, document = row
-            names, codes, labels = (orjson.loads(part) for part in (names, codes, labels))
-            self._metas_by_id[meta_id] = Meta(hash_, device, topic, tuple(names), tuple(codes), labels, document)
+            row = self.connection.execute("SELECT blob FROM metas WHERE id = ?", (meta_id,)).fetchone()
+            try:
+                self._metas_by_id[meta_id] = codec.unpack_meta(b"" if row is None else row[0])
+            except codec.CorruptBlobError as error:
+                raise schema.ForeignFileError(f"the meta {meta_id} of its batches is damaged") from error
         return self._metas_by_id[meta_id]
 
     def level(self) -> Level:
@@ -275,11 +241,9 @@ class Store:
         finally:
             self.connection.close()
 
+    @property
+    def _max_pages(self) -> int:
+        return self.limits.max_bytes // schema.PAGE_BYTES
+
     def _pragma(self, name: str) -> int:
         return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def is_damage(error: Exception) -> bool:
-    """Whether an SQLite error means that the file itself is damaged or not a database."""
-    name = getattr(error, "sqlite_errorname", None) or ""
-    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))

@@ -1,6 +1,7 @@
 """What the buffer remembers of its tables: streams with their counters, rows, open gaps, and how full it is."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Final
 
 from gateway.model import Gap, Ledger
 
@@ -46,7 +47,12 @@ class Row:
     readings: int
     from_ms: int
     to_ms: int
+    age_ms: int
     size: int
+
+
+ROW: Final = ", ".join(column.name for column in fields(Row))
+"""The columns of table `batches` that make a `Row`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,21 @@ class Tables:
     """What the store keeps in memory of its tables; replaced as a whole when a transaction has committed."""
 
     streams: dict[int, Stream] = field(default_factory=dict)
+    stream_ids: dict[str, int] = field(default_factory=dict)
+    """By device, in the present epoch."""
+    topics: dict[str, str] = field(default_factory=dict)
+    """The device of each topic that data was ever stored for."""
     open_gaps: dict[tuple[int, str], OpenGap] = field(default_factory=dict)
     next_row: int = 1
     rows: int = 0
     samples: int = 0
+
+    def copy(self) -> "Tables":
+        """Give tables that a transaction may change; a stream is copied when it is touched."""
+        return replace(
+            self,
+            streams=dict(self.streams),
+            stream_ids=dict(self.stream_ids),
+            topics=dict(self.topics),
+            open_gaps=dict(self.open_gaps),
+        )

@@ -2,17 +2,15 @@
 
 import copy
 import sqlite3
-import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Final
-
-import orjson
 
 from gateway.buffer import codec, schema
 from gateway.buffer.cutting import cut
-from gateway.buffer.tables import OpenGap, Row, Stream
+from gateway.buffer.gaps import continues, merge_gaps
+from gateway.buffer.tables import ROW, OpenGap, Row, Stream
 from gateway.model import Batch, Gap, Meta, Sample
 
 if TYPE_CHECKING:
@@ -22,6 +20,8 @@ RESERVE_PAGES: Final = 64
 """Kept free for gap records, counters and inner pages, so that a full buffer can still say what it drops."""
 _ROW_BYTES: Final = 200
 _DROP_ROWS: Final = 128
+_DROP_SHARE: Final = schema.PAGE_BYTES // 256
+"""A full buffer drops the 256th part of itself at a time, so that not every batch has to drop some."""
 
 
 class Transaction:
@@ -29,21 +29,19 @@ class Transaction:
 
     def __init__(self, store: "Store", now_ms: int) -> None:
         self.now_ms = now_ms
-        self.tables = copy.copy(store.tables)
-        self.tables.streams = dict(store.tables.streams)
-        self.tables.open_gaps = dict(store.tables.open_gaps)
+        self.tables = store.tables.copy()
         self.dropped_devices: set[str] = set()
         self._store = store
         self._execute = store.connection.execute
         self._touched: set[int] = set()
         self._grown: set[tuple[int, str]] = set()
-        self._headroom: int | None = None
 
     # Acknowledged rows leave.
 
     def acknowledge(self, ids: Collection[int]) -> None:
         """Delete rows that the broker has."""
-        rows = [row for row in map(self._store.in_flight.get, ids) if row is not None]
+        # Once each: samples of one row may have been in several messages, each of them acknowledged.
+        rows = [row for row in map(self._store.in_flight.get, set(ids)) if row is not None]
         for row in rows:
             stream = self._touch(row.stream)
             stream.acked += row.readings
@@ -54,33 +52,38 @@ class Transaction:
 
     def append(self, batch: Batch) -> None:
         """Number and store the batch's gaps and samples, and count its readings."""
+        self._meta_id(batch.meta)  # before any seq is given: it may have to make room
         stream = self._stream_of(batch.meta.device)
         if stream.next_seq == 1 and self._store.identity.succeeds:
-            lost = {"previous_epoch": self._store.identity.previous, "last_seq": None}
-            self.record_gap(stream, batch.meta, Gap(self.now_ms, "buffer-lost", lost))
+            self.record_gap(stream, batch.meta, Gap(self.now_ms, "buffer-lost", self._lost(stream.device)))
         stream.sampled += batch.sampled
         stream.suppressed += batch.suppressed
         stream.dropped += batch.dropped
+        if batch.dropped:
+            self.dropped_devices.add(stream.device)
         for gap in batch.gaps:
             self.record_gap(stream, batch.meta, gap)
-        samples = tuple(piece for sample in batch.samples for piece in cut(batch.meta, sample))
-        if samples:
-            self._append_samples(stream, batch.meta, samples)
+        if batch.samples:
+            self._append_samples(stream, batch.meta, batch.samples)
+
+    def _lost(self, device: str) -> dict[str, Any]:
+        """Tell what is known of the epoch before this one."""
+        return {"previous_epoch": self._store.identity.previous, "last_seq": self._store.last_seqs.get(device)}
 
     def _append_samples(self, stream: Stream, meta: Meta, samples: tuple[Sample, ...]) -> None:
-        readings = sum(sample.readings for sample in samples)
         try:
-            blob = codec.pack(meta, samples, epoch=stream.epoch, first_seq=stream.next_seq)
-        except (struct.error, TypeError, OverflowError) as error:
+            pieces = [piece for sample in samples for piece in cut(meta, sample)]
+            frame = codec.pack(meta, pieces)
+        except codec.UNSTORABLE as error:
             self._refuse(stream, meta, samples, "not-storable", {"error": str(error)})
             return
-        if not self._make_room(len(blob) + _ROW_BYTES):
+        if not self._make_room(len(frame)):
             self._refuse(stream, meta, samples, "buffer-full", {})
             return
-        span = (min(sample.ts for sample in samples), max(sample.ts for sample in samples))
-        self._insert(stream, meta, len(samples), readings, span, blob, None)
+        readings = sum(piece.readings for piece in pieces)
+        times = [sample.ts for sample in samples]
+        self._insert(stream, meta, len(pieces), readings, (min(times), max(times)), frame)
         stream.pending += readings
-        stream.next_seq += len(samples)
 
     def _refuse(
         self, stream: Stream, meta: Meta, samples: tuple[Sample, ...], reason: str, more: Mapping[str, Any]
@@ -94,19 +97,22 @@ class Transaction:
         self.record_gap(stream, meta, Gap(self.now_ms, reason, fields))
 
     def _insert(
-        self, stream: Stream, meta: Meta, samples: int, readings: int, span: tuple[int, int], blob: bytes,
-        gap: str | None,
+        self, stream: Stream, meta: Meta, samples: int, readings: int, span: tuple[int, int], frame: bytes, *,
+        is_gap: bool = False,
     ) -> int:  # fmt: skip
-        row = self.tables.next_row
+        """Give the stream's next seqs to what is in the frame, and store it; give the row's id."""
+        row, seq = self.tables.next_row, stream.next_seq
+        blob = codec.seal(frame, epoch=stream.epoch, device=stream.device, seq=seq)
         self._execute(
             "INSERT INTO batches VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            (row, stream.id, self._meta_id(meta), stream.next_seq, samples, readings, *span, self._store.age_ms,
-             len(blob), gap),
+            (row, stream.id, self._meta_id(meta), seq, samples, readings, *span, self._store.age_ms, len(blob),
+             blob if is_gap else None),
         )  # fmt: skip
         self._execute("INSERT INTO blobs VALUES (?, ?)", (row, blob))
         self.tables.next_row += 1
         self.tables.rows += 1
         self.tables.samples += samples
+        stream.next_seq += samples
         return row
 
     # Gaps grow until they are given out.
@@ -115,15 +121,14 @@ class Transaction:
         """Let the device's open gap of this reason grow by `gap`, or begin a new one that gets the next seq."""
         key = (stream.id, gap.reason)
         known = self.tables.open_gaps.get(key)
-        if known is not None and known.row not in self._store.in_flight and _continues(known.gap, gap):
+        if known is not None and continues(known.gap, gap):
             self.tables.open_gaps[key] = replace(known, gap=merge_gaps(known.gap, gap))
             self._grown.add(key)
             return
         self._write_grown(key)
-        blob = codec.pack_gap(gap, epoch=stream.epoch, device=stream.device, seq=stream.next_seq)
-        row = self._insert(stream, meta, 1, 0, (gap.ts, gap.ts), blob, gap.reason)
-        self.tables.open_gaps[key] = OpenGap(row, stream.id, stream.next_seq, gap)
-        stream.next_seq += 1
+        seq = stream.next_seq
+        row = self._insert(stream, meta, 1, 0, (gap.ts, gap.ts), codec.pack_gap(gap), is_gap=True)
+        self.tables.open_gaps[key] = OpenGap(row, stream.id, seq, gap)
 
     def _write_grown(self, key: tuple[int, str]) -> None:
         if key not in self._grown:
@@ -131,7 +136,9 @@ class Transaction:
         self._grown.discard(key)
         gap = self.tables.open_gaps[key]
         stream = self.tables.streams[gap.stream]
-        blob = codec.pack_gap(gap.gap, epoch=stream.epoch, device=stream.device, seq=gap.seq)
+        frame = codec.pack_gap(gap.gap)
+        blob = codec.seal(frame, epoch=stream.epoch, device=stream.device, seq=gap.seq)
+        self._execute("UPDATE batches SET gap = ? WHERE id = ?", (blob, gap.row))
         self._execute("UPDATE blobs SET blob = ? WHERE id = ?", (blob, gap.row))
 
     # What gives way.
@@ -144,36 +151,39 @@ class Transaction:
         """Drop what has waited longer than `max_age`, in time that the gateway ran."""
         if self._store.limits.max_age is None:
             return
-        oldest = self._store.age_ms - int(self._store.limits.max_age * 1000)
-        while rows := self._oldest("AND age_ms < ?", oldest):
+        horizon = self._store.age_ms - int(self._store.limits.max_age * 1000)
+        # Ages ascend with ids, so the oldest rows tell: nothing scans a million rows to find that none is due.
+        while rows := [row for row in self._oldest() if row.age_ms < horizon]:
             self._drop(rows, "expired")
 
-    def _make_room(self, needed: int) -> bool:
-        """Let the oldest batches give way until `needed` bytes fit; False if that is not allowed or not enough."""
-        if self._headroom is None or self._headroom < needed:
-            self._headroom = self._free_bytes()
-        while self._headroom < needed:
+    def _make_room(self, frame_bytes: int) -> bool:
+        """Let the oldest batches give way until a row fits; False if that is not allowed, or not enough."""
+        needed = frame_bytes + _ROW_BYTES  # what its pages take beyond that comes out of the reserve
+        if needed > self._usable_pages * schema.PAGE_BYTES:
+            return False
+        while (free := self._free_bytes()) < needed:
             rows = self._oldest() if self._store.limits.when_full == "drop-oldest" else []
             if not rows:
                 return False
-            self._drop(rows, "buffer-full")
-            self._headroom = self._free_bytes()
-        self._headroom -= needed + needed // 4
+            self._drop(_first_of(rows, max(needed - free, self._usable_pages * _DROP_SHARE)), "buffer-full")
         return True
+
+    @property
+    def _usable_pages(self) -> int:
+        return self._store.limits.max_bytes // schema.PAGE_BYTES - RESERVE_PAGES
 
     def _free_bytes(self) -> int:
         page_count, free = (
             int(self._execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count")
         )
-        usable = self._store.limits.max_bytes // schema.PAGE_BYTES - RESERVE_PAGES
-        return (usable - page_count + free) * schema.PAGE_BYTES
+        return (self._usable_pages - page_count + free) * schema.PAGE_BYTES
 
-    def _oldest(self, condition: str = "", *arguments: int) -> list[Row]:
+    def _oldest(self) -> list[Row]:
+        """Give the oldest batches that may be dropped, some at a time."""
         # More than are wanted, since those in flight at the head of the queue must stay.
         limit = _DROP_ROWS + len(self._store.in_flight)
-        columns = "id, stream, meta, first_seq, samples, readings, from_ms, to_ms, size"
-        query = f"SELECT {columns} FROM batches WHERE gap IS NULL {condition} ORDER BY id LIMIT {limit}"  # noqa: S608
-        rows = (Row(*row) for row in self._execute(query, arguments))
+        query = f"SELECT {ROW} FROM batches WHERE gap IS NULL ORDER BY id LIMIT ?"  # noqa: S608 -- our own words only
+        rows = (Row(*row) for row in self._execute(query, (limit,)))
         return [row for row in rows if row.id not in self._store.in_flight][:_DROP_ROWS]
 
     def _drop(self, rows: list[Row], reason: str) -> None:
@@ -212,8 +222,8 @@ class Transaction:
         return self.tables.streams[stream_id]
 
     def _stream_of(self, device: str) -> Stream:
-        known = self._store.stream_ids.get(device)
-        if known in self.tables.streams:  # not if the transaction that made it was rolled back
+        known = self.tables.stream_ids.get(device)
+        if known is not None:
             return self._touch(known)
         epoch = self._store.epoch
         stream_id = max(self.tables.streams, default=0) + 1
@@ -222,32 +232,29 @@ class Transaction:
             (stream_id, epoch, device, self.now_ms, self._store.age_ms),
         )
         self.tables.streams[stream_id] = Stream(stream_id, epoch, device)
-        self._store.stream_ids[device] = stream_id
+        self.tables.stream_ids[device] = stream_id
         return self._touch(stream_id)
 
     def _meta_id(self, meta: Meta) -> int:
-        labels = orjson.dumps(meta.labels, option=orjson.OPT_SORT_KEYS)
-        key = (meta.id, meta.device, meta.topic, labels)
+        labels = tuple(sorted(meta.labels.items()))
+        # Names and codes too: should tags change places under one hash, values must not change names.
+        key = (meta.id, meta.device, meta.topic, labels, meta.names, meta.codes)
         if key not in self._store.metas:
-            self._store.metas[key] = self._find_meta(meta, labels)
+            self._store.metas[key] = self._find_meta(meta)
         return self._store.metas[key]
 
-    def _find_meta(self, meta: Meta, labels: bytes) -> int:
+    def _find_meta(self, meta: Meta) -> int:
         self._execute("INSERT OR REPLACE INTO topics VALUES (?, ?)", (meta.topic, meta.device))
-        found = self._execute(
-            "SELECT id FROM metas WHERE hash = ? AND device = ? AND topic = ? AND labels = ?",
-            (meta.id, meta.device, meta.topic, labels),
-        ).fetchone()
+        self.tables.topics[meta.topic] = meta.device
+        blob = codec.pack_meta(meta)
+        found = self._execute("SELECT id FROM metas WHERE blob = ?", (blob,)).fetchone()
         if found is not None:
             return int(found[0])
-        cursor: sqlite3.Cursor = self._execute(
-            "INSERT INTO metas(hash, device, topic, names, codes, labels, document) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (meta.id, meta.device, meta.topic, orjson.dumps(meta.names), orjson.dumps(meta.codes), labels,
-             meta.document),
-        )  # fmt: skip
+        self._make_room(len(blob))
+        cursor: sqlite3.Cursor = self._execute("INSERT INTO metas(blob) VALUES (?)", (blob,))
         return int(cursor.lastrowid or 0)
 
-    def _leave(self, stream: Stream, row: "Row") -> None:
+    def _leave(self, stream: Stream, row: Row) -> None:
         stream.pending -= row.readings
         self.tables.rows -= 1
         self.tables.samples -= row.samples
@@ -259,34 +266,14 @@ class Transaction:
             self._store.connection.executemany(delete, ranges)
 
 
+def _first_of(rows: list[Row], size: int) -> list[Row]:
+    """Give as many of the rows, and no more, as hold `size` bytes together."""
+    before = accumulate((row.size + _ROW_BYTES for row in rows), initial=0)
+    return [row for row, held in zip(rows, before, strict=False) if held < size]
+
+
 def _ranges(ids: list[int]) -> list[tuple[int, int]]:
     """Join ascending ids into closed ranges without holes."""
     breaks = [index for index, (left, right) in enumerate(pairwise(ids), 1) if right != left + 1]
     bounds = [0, *breaks, len(ids)]
     return [(ids[start], ids[end - 1]) for start, end in pairwise(bounds) if start < end]
-
-
-def _continues(gap: Gap, more: Gap) -> bool:
-    """Whether one record can tell both and still be exact."""
-    if "first_seq" not in more.fields:
-        return "first_seq" not in gap.fields
-    return bool(gap.fields.get("last_seq") == more.fields["first_seq"] - 1)
-
-
-def merge_gaps(gap: Gap, more: Gap) -> Gap:
-    """Let one gap record tell both: counts add up, spans widen."""
-    merged = dict(gap.fields)
-    for key, value in more.fields.items():
-        if key not in merged or merged[key] is None:
-            merged[key] = value
-        elif key in ("readings", "count"):
-            merged[key] += value
-        elif key == "from":
-            merged[key] = min(merged[key], value)
-        elif key == "to":
-            merged[key] = max(merged[key], value)
-        elif key == "tags":
-            merged[key] = sorted({*merged[key], *value})
-        elif key == "last_seq":
-            merged[key] = value
-    return replace(gap, fields=merged)

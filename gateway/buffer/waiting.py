@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gateway.buffer.transaction import merge_gaps
+from gateway.buffer.gaps import merge_gaps
 from gateway.model import Batch, Gap
 from gateway.supervisor import now_ms
 
 MAX_READINGS: Final = 200_000
 """About 16 MiB."""
+BATCH_READINGS: Final = 10
+"""What a batch takes in memory beside its readings, in readings."""
 MAX_SECONDS: Final = 60.0
 """How long batches wait for a disk that fails."""
 
@@ -23,7 +25,12 @@ class Entry:
 
     batch: Batch
     since: float
-    on_disk: asyncio.Future[bool]
+    future: asyncio.Future[bool]
+
+    def tell(self, *, on_disk: bool) -> None:
+        """Tell whoever still wants to know."""
+        if not self.future.done():
+            self.future.set_result(on_disk)
 
 
 @dataclass(slots=True)
@@ -38,29 +45,28 @@ class Waiting:
         """Let a batch wait; the future tells whether it got to the disk."""
         entry = Entry(batch, time.monotonic(), asyncio.get_running_loop().create_future())
         self.entries.append(entry)
-        self.readings += batch.sampled
-        return entry.on_disk
+        self.readings += batch.sampled + BATCH_READINGS
+        return entry.future
 
     def shed(self, *, failing: bool) -> None:
         """Give up the oldest batches beyond the bounds: a gap tells of them, and waits in their place."""
         horizon = time.monotonic() - MAX_SECONDS
         while self.entries and (self.readings > MAX_READINGS or (failing and self.entries[0].since < horizon)):
             entry = self.entries.popleft()
-            self.readings -= entry.batch.sampled
+            self.readings -= entry.batch.sampled + BATCH_READINGS
             device = entry.batch.meta.device
             self.given_up[device] = give_up(entry.batch, self.given_up.get(device))
-            entry.on_disk.set_result(False)
+            entry.tell(on_disk=False)
 
     @property
     def batches(self) -> list[Batch]:
         """Everything, in the order in which it is to be stored."""
         return [*self.given_up.values(), *(entry.batch for entry in self.entries)]
 
-    def settle(self) -> None:
-        """Tell everyone who asked that their batch is on disk."""
+    def settle(self, *, on_disk: bool) -> None:
+        """Tell everyone who asked whether their batch is on disk."""
         for entry in self.entries:
-            if not entry.on_disk.done():
-                entry.on_disk.set_result(True)
+            entry.tell(on_disk=on_disk)
 
     def put_back(self, earlier: "Waiting") -> None:
         """Put what could not be written in front of what came meanwhile: order is the promise."""

@@ -48,7 +48,7 @@ def commands() -> None:
     Example:
       edge-gateway check -c gateway.yaml
       edge-gateway run -c gateway.yaml
-    """  # noqa: D301 -- \b keeps click from re-wrapping the example
+    """
 
 
 def main(arguments: list[str] | None = None) -> Any:

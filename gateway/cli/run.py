@@ -1,6 +1,7 @@
 """`edge-gateway run`: the daemon."""
 
 import asyncio
+import faulthandler
 import os
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import click
 from gateway import config as configuration
 from gateway import logs
 from gateway.app import run_gateway
+from gateway.loop import Loop
 
 
 @click.command()
@@ -30,4 +32,6 @@ def run(path: Path, log_format: Literal["text", "json"], log_level: str) -> None
     """
     config = configuration.load(path)
     logs.configure(log_format, log_level)
-    asyncio.run(run_gateway(config))
+    faulthandler.enable()  # what the watchdog kills leaves its stacks in the journal
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(run_gateway(config))

@@ -11,7 +11,17 @@ import click
 
 from gateway.version import VERSION
 
-_LIBRARIES = ("aiohttp", "aiomqtt", "asyncua", "cryptography", "orjson", "paho-mqtt", "pydantic", "pymodbus", "zstandard")
+_LIBRARIES = (
+    "aiohttp",
+    "aiomqtt",
+    "asyncua",
+    "cryptography",
+    "orjson",
+    "paho-mqtt",
+    "pydantic",
+    "pymodbus",
+    "zstandard",
+)
 
 
 @click.command()

@@ -12,7 +12,7 @@ from gateway.config import cross, topics
 from gateway.config.local import BufferSection, ControlSection, HttpSection
 from gateway.config.mqtt import MqttSection
 from gateway.drivers import Device
-from gateway.drivers.base import DeviceSection, Section
+from gateway.drivers.base import DeviceSection, Section, Tag
 from gateway.files import ConfigPath
 from gateway.quantities import Name
 from gateway.secret import Secret
@@ -115,7 +115,7 @@ def _secrets(value: Any) -> Iterator[Secret]:
     elif isinstance(value, Section):
         for name in type(value).model_fields:
             yield from _secrets(getattr(value, name))
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple) and not (value and isinstance(value[0], Tag)):  # tags are many, and hold none
         for element in value:
             yield from _secrets(element)
     elif isinstance(value, Mapping):

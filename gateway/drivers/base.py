@@ -165,6 +165,9 @@ class DeviceSection(Section):
         """The certificates of ours that this device's connection uses, by the name that health gives them."""
         return {}
 
+    def prepare(self) -> None:
+        """Import what `open` needs: before anything runs, since an import of half a second would hold up the loop."""
+
     def open(self, shared: Shared) -> AbstractAsyncContextManager[Driver]:
         """Connect. Raises DeviceError on entry if the device cannot be reached or refuses us; leaks nothing then."""
         raise NotImplementedError

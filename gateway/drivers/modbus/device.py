@@ -48,10 +48,7 @@ class ModbusDriver(Driver):
 
     async def connect(self) -> None:
         """Open the link unless it is open. Raises DeviceError (`connection-lost`)."""
-        try:
-            await self._link.connect(self._section.timeout)
-        except DeviceError as error:
-            raise self._named(error) from error
+        await self._link.connect(self._section.timeout)
 
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions, in ascending order, as values or qualities.
@@ -120,17 +117,12 @@ class ModbusDriver(Driver):
             poll.fail(query, TIMEOUT, _now_ms())
         except WrongAnswer:
             poll.fail(query, PROTOCOL_ERROR, _now_ms())
-        except DeviceError as error:
-            raise self._named(error) from error
         return None
-
-    def _named(self, error: DeviceError) -> DeviceError:
-        return DeviceError(f"{self._section.name}: {error}", reason=error.reason, do=error.do)
 
     def _silent(self) -> DeviceError:
         section = self._section
         return DeviceError(
-            f"{section.name}: unit {section.unit_id} at {self.address} does not answer within {section.timeout:g} s",
+            f"unit {section.unit_id} at {self.address} does not answer within {section.timeout:g} s",
             reason=TIMEOUT,
             do="Check the unit id and whether the PLC runs; if it is only slow, raise timeout.",
         )
@@ -138,7 +130,7 @@ class ModbusDriver(Driver):
     def _out_of_reach(self, reason: str) -> DeviceError:
         section = self._section
         return DeviceError(
-            f"{section.name}: the gateway {self.address} does not reach unit {section.unit_id} ({reason})",
+            f"the gateway {self.address} does not reach unit {section.unit_id} ({reason})",
             reason=reason,
             do="Check the unit id, and power and wiring of the unit behind the gateway.",
         )

@@ -168,6 +168,10 @@ class ModbusTcpDevice(Checked, DeviceSection):
         """`host:port`, as a person would write it."""
         return join(self.host, self.port)
 
+    def prepare(self) -> None:
+        """Import pymodbus."""
+        import gateway.drivers.modbus.device  # noqa: F401
+
     def open(self, shared: Shared) -> AbstractAsyncContextManager[Driver]:
         """Connect. Raises DeviceError on entry if the device cannot be reached."""
         from gateway.drivers.modbus.device import open_device

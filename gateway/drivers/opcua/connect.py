@@ -6,9 +6,10 @@ holds the certificate's key, and only then log in (OPC 10000-4 sections 5.5.4, 5
 """
 
 import asyncio
+import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from asyncua import ua
@@ -32,7 +33,8 @@ from gateway.errors import DeviceError, GatewayError
 from gateway.model import DeviceState
 
 SESSION_MS: Final = 60_000
-CHANNEL_MS: Final = 3_600_000
+CHANNEL_S: Final = 3600.0
+"""How long the keys of a channel may be used, if the server agrees."""
 _POLICIES: Final = {"Basic256Sha256": SecurityPolicyBasic256Sha256}
 _STRONG: Final = frozenset(
     policy.URI
@@ -41,12 +43,12 @@ _STRONG: Final = frozenset(
 _MODES: Final = {"Sign": ua.MessageSecurityMode.Sign, "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt}
 
 
-def client_of(section: OpcuaDevice, timeout: float) -> Client:
+def client_of(section: OpcuaDevice, timeout: float, channel_s: float = CHANNEL_S) -> Client:
     """Make a client that has not connected yet. It goes to the configured host, whatever the server announces."""
     url = urlsplit(section.endpoint)._replace(netloc=section.address).geturl()
     client = Client(url, timeout=timeout)
     client.session_timeout = SESSION_MS
-    client.secure_channel_timeout = CHANNEL_MS
+    client.secure_channel_timeout = int(channel_s * 1000)
     return client
 
 
@@ -65,15 +67,16 @@ async def connect(client: Client, section: OpcuaDevice, identity: pki.Identity |
     client.name = client.description = f"edge-gateway {gateway_id}"
     client.product_uri = "urn:edge-gateway"
     offer = choose(await _offers(section, client.uaclient._timeout), section)
-    if identity is not None:
+    if identity is None:
+        client.application_uri = pki.application_uri(gateway_id, socket.gethostname())
+    else:
         client.application_uri = identity.application_uri
-        certificate = await _verified(offer, section)
-        policy, mode = _POLICIES[section.security.policy], _MODES[section.security.mode]
-        pinned = certificate.public_bytes(Encoding.DER)
-        await client.set_security(policy, identity.certificate, identity.key, server_certificate=pinned, mode=mode)
-    await client.connect_socket()
-    await client.send_hello()
-    await client.open_secure_channel()
+        pinned = await _verified(offer, section)
+        policy: Any = _POLICIES[section.security.policy]
+        mode = _MODES[section.security.mode]
+        client.security_policy = policy(pinned, identity.certificate, identity.key, mode)
+        client.uaclient.set_security(client.security_policy)
+    await _open_channel(client)
     await _create_session(client, section)
     await _log_in(client, section)
 
@@ -81,14 +84,26 @@ async def connect(client: Client, section: OpcuaDevice, identity: pki.Identity |
 async def _offers(section: OpcuaDevice, timeout: float) -> list[ua.EndpointDescription]:
     client = client_of(section, timeout)
     try:
-        await client.connect_socket()
-        await client.send_hello()
-        await client.open_secure_channel()
+        await _open_channel(client)
         offers: list[ua.EndpointDescription] = await client.get_endpoints()
         await client.close_secure_channel()
         return offers
     finally:
         drop(client)
+
+
+async def _open_channel(client: Client) -> None:
+    timeout = client.uaclient._timeout
+    # With a timeout of its own, connect_socket would use asyncio.wait_for, which in Python 3.11 forgets a
+    # cancellation that comes at the moment at which the connection is made.
+    client.uaclient._timeout = None  # type: ignore[assignment]
+    async with asyncio.timeout(timeout):
+        await client.connect_socket()
+    client.uaclient._timeout = timeout
+    if client.uaclient.protocol is not None:
+        client.uaclient.protocol.timeout = timeout
+    await client.send_hello()
+    await client.open_secure_channel()
 
 
 def choose(offers: Iterable[ua.EndpointDescription], section: OpcuaDevice) -> ua.EndpointDescription:

@@ -1,6 +1,7 @@
 """An open OPC UA device: reads nodes, and in `mode: subscribe` also gives what the server notifies."""
 
 import asyncio
+import base64
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -11,6 +12,7 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
 from gateway.drivers.base import Driver, Notification, Shared
+from gateway.drivers.opcua.connect import CHANNEL_S
 from gateway.drivers.opcua.faults import CONNECTION_LOST, device_errors
 from gateway.drivers.opcua.messages import read_response
 from gateway.drivers.opcua.samples import in_samples
@@ -111,9 +113,14 @@ class OpcuaSubscriber(OpcuaDriver):
 
 
 @contextlib.asynccontextmanager
-async def open_device(section: OpcuaDevice, shared: Shared) -> AsyncIterator[Driver]:
-    """Connect to the section's server. Raises DeviceError on entry, and out of the body when the link is found dead."""
-    async with open_session(section, shared) as session:
+async def open_device(
+    section: OpcuaDevice, shared: Shared, *, channel_s: float = CHANNEL_S
+) -> AsyncIterator[OpcuaDriver]:
+    """Connect to the section's server. Raises DeviceError on entry, and out of the body when the link is found dead.
+
+    The keys of the secure channel are used for `channel_s` seconds at most, and renewed before.
+    """
+    async with open_session(section, shared, channel_s) as session:
         driver = await _driver(section, session)
         try:
             async with asyncio.TaskGroup() as group:
@@ -146,7 +153,7 @@ async def _driver(section: OpcuaDevice, session: Session) -> OpcuaDriver:
 
 
 async def _basics(session: Session) -> Basics:
-    body = await session.ask(_BASICS)
+    body = await session.ask(_BASICS, session.setup_timeout)
     with device_errors(session.address):
         namespaces, reads, items = (value.value for value in read_response(body))
     return Basics(tuple(namespaces) if isinstance(namespaces, list) else (), _limit(reads), _limit(items))
@@ -158,15 +165,34 @@ def _limit(given: object) -> int:
 
 
 def resolve(text: str, namespaces: Sequence[str]) -> ua.NodeId | None:
-    """Give the server's NodeId for what a tag's `node` says; None if the server has no namespace of that URI.
+    """Give the server's NodeId for what a tag's `node` says; None if there can be no such node at this server.
 
     A server may number its namespaces anew at each start (OPC 10000-3 section 8.2.2), so this holds for one
     connection only. In the text form of a URI, `%3B` stands for a semicolon (OPC 10000-6 section 5.3.1.11).
     """
-    if not text.startswith("nsu="):
-        return ua.NodeId.from_string(text)
-    uri, _, identifier = text.removeprefix("nsu=").partition(";")
-    for wanted in (uri, uri.replace("%3B", ";").replace("%25", "%")):
-        if wanted in namespaces:
-            return ua.NodeId.from_string(f"ns={namespaces.index(wanted)};{identifier}")
-    return None
+    if text.startswith("nsu="):
+        uri, _, identifier = text.removeprefix("nsu=").partition(";")
+        spellings = (uri, uri.replace("%3B", ";").replace("%25", "%"))
+        index = next((namespaces.index(spelling) for spelling in spellings if spelling in namespaces), None)
+    else:
+        index, identifier = 0, text
+        if text.startswith("ns="):
+            number, _, identifier = text.removeprefix("ns=").partition(";")
+            index = int(number)
+    return None if index is None else _node_id(index, identifier)
+
+
+def _node_id(namespace: int, identifier: str) -> ua.NodeId | None:
+    kind, _, text = identifier.partition("=")
+    where = ua.Int16(namespace)
+    match kind:
+        case "i":
+            return ua.NodeId(ua.Int32(text), where)
+        case "s":
+            return ua.NodeId(ua.String(text), where)
+        case "g":
+            return ua.NodeId(ua.Guid(text), where)
+    try:
+        return ua.NodeId(ua.ByteString(base64.b64decode(text, validate=True)), where)
+    except ValueError:
+        return None

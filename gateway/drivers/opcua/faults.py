@@ -64,14 +64,14 @@ def device_errors(address: str, certificate: str = "") -> Iterator[None]:
     except UaStatusCodeError as error:
         raise refused(error.code, address, certificate) from error
     except OSError as error:
-        raise unreachable(error, address) from error
+        raise unreachable(error, address, certificate) from error
     except PROTOCOL_ERRORS as error:
         text = f"{address} answers with something that is not OPC UA as we know it ({type(error).__name__}: {error})"
         raise DeviceError(text, reason=CONNECTION_LOST, do="Check that an OPC UA server listens there.") from error
 
 
-def unreachable(error: OSError, address: str) -> DeviceError:
-    """Explain a link that cannot be made, or that broke."""
+def unreachable(error: OSError, address: str, certificate: str = "") -> DeviceError:
+    """Explain a link that cannot be made, or that broke; many servers just hang up on a certificate unknown to them."""
     check = "Check power and network of the PLC."
     match error:
         case asyncio.TimeoutError():
@@ -82,6 +82,7 @@ def unreachable(error: OSError, address: str) -> DeviceError:
             text, check = f"the name in {address} cannot be resolved", "Check the endpoint's host, and DNS."
         case ConnectionError():
             text = f"{address} closed the connection"
+            check = f"It may not trust our certificate {certificate} yet: accept it there." if certificate else check
         case _:
             text = f"{address} cannot be reached: {error.strerror or error}"
     return DeviceError(text, reason=CONNECTION_LOST, do=check)

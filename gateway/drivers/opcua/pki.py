@@ -50,8 +50,8 @@ class Identity:
 
     path: Path
     application_uri: str
-    certificate: bytes = field(repr=False)
-    key: bytes = field(repr=False)
+    certificate: x509.Certificate = field(repr=False)
+    key: rsa.RSAPrivateKey = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,11 @@ def identity(folder: Path, gateway_id: str) -> Identity:
         if not (own / _CERTIFICATE).exists() and not (own / _KEY).exists():
             _make_pair(own, gateway_id, socket.gethostname())
         return _load_pair(own)
+
+
+def application_uri(gateway_id: str, host: str) -> str:
+    """Name this gateway to servers that have not seen a certificate of it."""
+    return f"urn:{host}:edge-gateway:{gateway_id}"
 
 
 def load_trust(folder: Path) -> Trust:
@@ -173,7 +178,7 @@ def _load_pair(own: Path) -> Identity:
     application_uris = uris(found[0])
     if not application_uris:
         raise _unusable(f"{certificate_path} names no application URI in its subjectAltName", anew)
-    return Identity(certificate_path, application_uris[0], _der(found[0]), _key_der(key))
+    return Identity(certificate_path, application_uris[0], found[0], key)
 
 
 def _make_pair(own: Path, gateway_id: str, host: str) -> None:
@@ -199,9 +204,9 @@ def self_signed(key: rsa.RSAPrivateKey, gateway_id: str, host: str) -> x509.Cert
     key_id = x509.SubjectKeyIdentifier.from_public_key(public)
     serial = x509.random_serial_number()
     issuer = x509.AuthorityKeyIdentifier(key_id.digest, [x509.DirectoryName(name)], serial)
-    application_uri = x509.UniformResourceIdentifier(f"urn:{host}:edge-gateway:{gateway_id}")
+    names = [x509.UniformResourceIdentifier(application_uri(gateway_id, host)), x509.DNSName(host)]
     builder = x509.CertificateBuilder(name, name, public, serial, begin, begin + _VALIDITY)
-    builder = builder.add_extension(x509.SubjectAlternativeName([application_uri, x509.DNSName(host)]), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_KEY_USAGE, critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
@@ -229,12 +234,6 @@ def _der(certificate: x509.Certificate) -> bytes:
 def _key_pem(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _key_der(key: rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 

@@ -148,6 +148,21 @@ class OpcuaDevice(Checked, DeviceSection):
         parts = urlsplit(self.endpoint)
         return join(parts.hostname or "", parts.port or DEFAULT_PORT)
 
+    @property
+    def is_insecure(self) -> bool:
+        """Whether the config allows an open channel."""
+        return self.security.policy == "None"
+
+    @property
+    def certificate_files(self) -> dict[str, Path]:
+        """The gateway's own certificate, which the server must trust."""
+        own = self.security.pki_dir / "own" / "cert.der"
+        return {} if self.is_insecure else {f"opcua client ({self.security.pki_dir})": own}
+
+    def prepare(self) -> None:
+        """Import asyncua."""
+        import gateway.drivers.opcua.device  # noqa: F401
+
     def open(self, shared: Shared) -> AbstractAsyncContextManager[Driver]:
         """Connect. Raises DeviceError on entry if the server cannot be reached or refuses us."""
         from gateway.drivers.opcua.device import open_device

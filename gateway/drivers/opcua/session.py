@@ -46,6 +46,7 @@ class Session:
     def __init__(self, client: Client, protocol: UASocketProtocol, section: OpcuaDevice) -> None:
         self.address = section.address
         self.timeout = section.timeout
+        self.setup_timeout = max(_STEP_S, section.timeout)
         self._client = client
         self._protocol = protocol
         self._heard = asyncio.get_running_loop().time()
@@ -58,8 +59,8 @@ class Session:
         return answer
 
     async def ask_for(self, request: Any, kind: type[_Answer]) -> _Answer:
-        """Send a request and give its answer as the library's structure."""
-        body = await self.ask(request)
+        """Send a request that sets something up, which may take longer, and give its answer as a structure."""
+        body = await self.ask(request, self.setup_timeout)
         with device_errors(self.address):
             answer = struct_from_binary(kind, body)
             answer.ResponseHeader.ServiceResult.check()  # type: ignore[attr-defined]
@@ -83,12 +84,11 @@ class Session:
         self._heard = asyncio.get_running_loop().time()
 
     async def renew(self) -> NoReturn:
-        """Renew the channel's keys in time, for ever. Raises DeviceError when that fails."""
+        """Renew the channel's keys in time, for ever; the next request uses them. Raises DeviceError if that fails."""
         while True:
             await asyncio.sleep(self._client.secure_channel_timeout * _RENEW_AT / 1000)
             with device_errors(self.address):
                 await self._client.open_secure_channel(renew=True)
-                self._client.uaclient.revolve_security_token()
             self.hear()
 
     async def probe(self) -> NoReturn:
@@ -121,13 +121,13 @@ _STATE: Final = read_request([standard_node(ObjectIds.Server_ServerStatus_State)
 
 
 @contextlib.asynccontextmanager
-async def open_session(section: OpcuaDevice, shared: Shared) -> AsyncIterator[Session]:
+async def open_session(section: OpcuaDevice, shared: Shared, channel_s: float) -> AsyncIterator[Session]:
     """Connect, verify, log in. Raises DeviceError on entry; leaves no socket and no task behind, even cancelled."""
     identity = None
     if section.security.policy != "None":
         identity = await asyncio.to_thread(_identity, section, shared.gateway_id)
     step = max(_STEP_S, section.timeout)
-    client = client_of(section, step)
+    client = client_of(section, step, channel_s)
     try:
         with device_errors(section.address, str(identity.path) if identity else ""):
             async with asyncio.timeout(_STEPS * step):

@@ -19,7 +19,7 @@ from gateway.drivers.base import Notification
 from gateway.drivers.opcua.faults import CONNECTION_LOST, device_errors, refused
 from gateway.drivers.opcua.messages import Published, publish_response
 from gateway.drivers.opcua.samples import in_samples
-from gateway.drivers.opcua.section import OpcuaDevice, OpcuaTag
+from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
 from gateway.drivers.opcua.values import status_name
 from gateway.errors import DeviceError
@@ -33,7 +33,9 @@ _KEEP_ALIVE_TIMEOUTS: Final = 5
 """The server speaks at least this often, in device timeouts; it is taken for dead after three times as long."""
 _MISSED_KEEP_ALIVES: Final = 3
 _LIFETIME_S: Final = 60.0
-_SPARE_QUEUE: Final = 2
+_FASTEST: Final = 100
+_LEAST_QUEUE: Final = 10
+"""Many servers report each change, however fast: a variable may be written several times within a sampling interval."""
 _NUMBERS: Final = 0xFFFF_FFFF
 """Sequence numbers run from 1 to this, and then from 1 again."""
 
@@ -54,7 +56,8 @@ class Subscription:
         self._session = session
         self._section = section
         self._names = tuple(tag.name for tag in section.tags)
-        keep_alive_s = created.RevisedPublishingInterval * created.RevisedMaxKeepAliveCount / 1000
+        revised_s = created.RevisedPublishingInterval * created.RevisedMaxKeepAliveCount / 1000
+        keep_alive_s = max(revised_s, _KEEP_ALIVE_TIMEOUTS * section.timeout)
         self._patience_s = _MISSED_KEEP_ALIVES * keep_alive_s + section.timeout
         self._acknowledgements: list[ua.SubscriptionAcknowledgement] = []
         self._answers: asyncio.Queue[asyncio.Future[Buffer]] = asyncio.Queue()
@@ -214,12 +217,12 @@ def _item(
     request.MonitoringMode = ua.MonitoringMode.Reporting
     request.RequestedParameters.ClientHandle = column
     request.RequestedParameters.SamplingInterval = sampling_s * 1000
-    request.RequestedParameters.QueueSize = tag.queue or queue_size(tag, sampling_s, publishing_s)
+    request.RequestedParameters.QueueSize = tag.queue or queue_size(sampling_s, publishing_s)
     request.RequestedParameters.DiscardOldest = True
     return request
 
 
-def queue_size(tag: OpcuaTag, sampling_s: float, publishing_s: float) -> int:
-    """Values the server should be able to keep: those of two publishing intervals, and some to spare."""
-    per_publishing = math.ceil(publishing_s / sampling_s) if sampling_s > 0 else 100
-    return 2 * per_publishing + _SPARE_QUEUE
+def queue_size(sampling_s: float, publishing_s: float) -> int:
+    """Values the server should be able to keep: those of two publishing intervals, and never just a few."""
+    per_publishing = math.ceil(publishing_s / sampling_s) if sampling_s > 0 else _FASTEST
+    return max(_LEAST_QUEUE, 2 * per_publishing)

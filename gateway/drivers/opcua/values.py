@@ -16,6 +16,7 @@ from asyncua.common.utils import Buffer
 from asyncua.ua import status_codes
 from asyncua.ua.ua_binary import unpack_uatype
 
+from gateway.drivers.opcua.float32 import shortest
 from gateway.model import Value
 
 _EPOCH_MS: Final = 11_644_473_600_000
@@ -23,6 +24,7 @@ _EPOCH_MS: Final = 11_644_473_600_000
 _LAST_TICK: Final = 2_650_467_743_990_000_000
 """9999-12-31T23:59:59 in 100 ns since 1601: that and everything later stand for "no end" (OPC 10000-6 5.2.2.5)."""
 _DEEPEST: Final = 8
+_CUT_SHORT: Final = "the message ends before its values do"
 _LARGEST_MATRIX: Final = 1_000_000
 
 _BYTE_STATUS: Final = struct.Struct("<I")
@@ -105,6 +107,8 @@ def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
         at += 8
     if mask & 0x20:
         at += 2
+    if at > len(data):
+        raise IndexError(_CUT_SHORT)
     return DataValue(value, status, source, server), at
 
 
@@ -139,10 +143,11 @@ def _scalar(kind: int, data: bytes, at: int, depth: int) -> tuple[Value | Unusab
         return (number if number - number == 0.0 else NOT_A_NUMBER), at + 8
     if kind == _FLOAT:
         (number,) = _FLOAT32.unpack_from(data, at)
-        return shortest(number), at + 4
+        return (shortest(number) if number - number == 0.0 else NOT_A_NUMBER), at + 4
     if kind == 0:
         return NO_VALUE, at
-    return _OTHERS.get(kind, _by_library(kind))(data, at, depth)
+    decode = _OTHERS.get(kind) or _by_library(kind)
+    return decode(data, at, depth)
 
 
 def _array(kind: int, count: int, data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
@@ -179,28 +184,13 @@ def _shaped(elements: Value | Unusable, lengths: tuple[int, ...]) -> Value | Unu
     return elements
 
 
-def shortest(number: float) -> float | Unusable:
-    """Give the shortest decimal, of at most nine digits, that reads back to the same float32."""
-    if number - number != 0.0:
-        return NOT_A_NUMBER
-    wanted = _FLOAT32.pack(number)
-    for digits in "678":
-        decimal = float(format(number, f".{digits}g"))
-        try:
-            if _FLOAT32.pack(decimal) == wanted:
-                return decimal
-        except OverflowError:
-            continue  # rounded up past the largest float32
-    return float(format(number, ".9g"))
-
-
 def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
     (length,) = _INT32.unpack_from(data, at)
     at += 4
     if length < 0:
         return None, at
     if at + length > len(data):
-        raise IndexError("a length points past the end of the message")
+        raise IndexError(_CUT_SHORT)
     return data[at : at + length], at + length
 
 
@@ -253,6 +243,11 @@ def _structure(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]
     return TYPE_MISMATCH, at
 
 
+def _reserved(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+    """Step over a type of a later version of the standard, which must look like a ByteString until then."""
+    return TYPE_MISMATCH, _bytes(data, at)[1]
+
+
 def _nested_value(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
     _, at = decode_data_value(data, at)
     return TYPE_MISMATCH, at
@@ -296,4 +291,5 @@ _OTHERS: Final[dict[int, _Decoder]] = {
     _STRUCTURE: _structure,
     _DATA_VALUE: _nested_value,
     _VARIANT: _nested_variant,
+    **dict.fromkeys(range(26, 32), _reserved),
 }

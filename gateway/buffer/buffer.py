@@ -1,0 +1,279 @@
+"""The buffer as the gateway's tasks use it: batches in, rows out, acknowledgements back, commits in groups."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.buffer import schema
+from gateway.buffer.store import Store
+from gateway.buffer.stored import Stored
+from gateway.buffer.tables import Level, Limits
+from gateway.buffer.waiting import Waiting
+from gateway.buffer.writer import Writer, outlast
+from gateway.errors import StorageError
+from gateway.model import Batch, Gap, Ledger
+from gateway.supervisor import now_ms
+
+log = logging.getLogger(__name__)
+
+RETRY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class BufferStatus:
+    """What health shows of the buffer."""
+
+    pending_samples: int
+    pending_readings: int
+    bytes: int
+    max_bytes: int
+    disk_free_bytes: int
+    oldest_age_s: float
+    full_in_s: float | None
+    dropped_readings: int
+    writable: bool
+    error: str | None
+
+
+class Buffer:
+    """The open buffer. `run` must run for as long as anything is appended or acknowledged."""
+
+    def __init__(self, writer: Writer, limits: Limits, commit_interval: float) -> None:
+        self.error: StorageError | None = None
+        self._writer = writer
+        self._limits = limits
+        self._interval = commit_interval
+        self._level = Level()
+        self._waiting = Waiting()
+        self._acked: list[tuple[Collection[int], asyncio.Future[None]]] = []
+        self._work = asyncio.Event()
+        self._soon = asyncio.Event()
+        self._committed = asyncio.Condition()
+        self._growth: deque[tuple[float, int]] = deque(maxlen=120)
+
+    @property
+    def epoch(self) -> str:
+        """The epoch in which new samples are numbered."""
+        return self._writer.store.epoch
+
+    @property
+    def last_id(self) -> int:
+        """Id of the newest row on disk."""
+        return self._writer.store.last_id
+
+    @property
+    def topics(self) -> Mapping[str, str]:
+        """Every topic that data was ever stored for, and its device; to be retired once the device is gone."""
+        return dict(self._writer.store.tables.topics)
+
+    @property
+    def ledgers(self) -> Mapping[str, Ledger]:
+        """The ledger of each device, since the epoch began, as of the last commit."""
+        return self._writer.store.ledgers()
+
+    @property
+    def answers(self) -> bool:
+        """Whether the thread that owns the file did what it was last asked to, or was asked a short while ago."""
+        return self._writer.answers
+
+    def drops(self, device: str) -> int:
+        """Count how often something of this device was dropped or set aside."""
+        return self._writer.drops[device]
+
+    def time_off(self, device: str, now: int) -> Gap | None:
+        """Tell, of a device that this buffer knew when it was opened, how long nobody was there to read it."""
+        store = self._writer.store
+        if device not in store.tables.stream_ids or store.stopped_ms is None:
+            return None
+        return Gap(now, "gateway-stopped", {"from": store.stopped_ms, "to": now})
+
+    def append(self, batch: Batch) -> asyncio.Future[bool]:
+        """Give a batch to the next commit; the future tells, once that is done, whether it is on disk.
+
+        Never waits and never fails: while the disk does not take anything, batches wait in memory, bounded, and
+        what exceeds the bound is dropped with a gap record.
+        """
+        on_disk = self._waiting.add(batch)
+        self._waiting.shed(failing=self.error is not None)
+        self._work.set()
+        return on_disk
+
+    async def take(
+        self, after: int, upto: int | None = None, *, readings: int = 5000, skip_topics: Collection[str] = ()
+    ) -> list[Stored]:
+        """Give rows with id > `after` (and <= `upto`) that are not in flight, ascending, and hold them as in flight.
+
+        At least one if there is any, and about `readings` readings at most. Raises StorageError.
+        """
+        held_back = frozenset(skip_topics)
+        rows = await self._writer.run(
+            lambda store: store.take(after, upto, readings=readings, skip_topics=held_back),
+            undo=lambda rows: self.release(row.id for row in rows),
+        )
+        if self._writer.store.corrupt:
+            self._work.set()
+        return rows
+
+    def release(self, ids: Iterable[int]) -> None:
+        """Let `take` give these rows again: they were not delivered."""
+        rows = list(ids)
+        self._writer.start(lambda store: store.release(rows))
+
+    async def acknowledge(self, ids: Collection[int], *, soon: bool = False) -> None:
+        """Delete rows that the broker has; returns when that is on disk.
+
+        The deletion rides on the next group commit; `soon` asks for one at once.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._acked.append((ids, done))
+        self._work.set()
+        if soon:
+            self._soon.set()
+        await done
+
+    async def flush(self) -> None:
+        """Commit what waits, now; returns when it is on disk."""
+        await self.acknowledge((), soon=True)
+
+    async def wait(self, after: int) -> None:
+        """Return when a row with id > `after` is on disk."""
+        async with self._committed:
+            await self._committed.wait_for(lambda: self.last_id > after)
+
+    async def retire_topic(self, topic: str) -> None:
+        """Forget a topic whose device is gone and whose retained messages were cleared. Raises StorageError."""
+        await self._writer.run(lambda store: store.retire_topic(topic))
+
+    async def run(self) -> None:
+        """Commit in groups until cancelled. A disk that fails is tried again each second; nothing is forgotten."""
+        while True:
+            await self._work.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._soon.wait()
+            try:
+                await self._commit()
+            except StorageError as error:
+                self._fail(error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _commit(self) -> None:
+        """Store, count and delete what waits; whoever waits for it learns of it. Raises StorageError.
+
+        A cancellation takes effect when the thread is done, and all that it did is noted: what is on disk is never
+        stored again, and what is not is kept.
+        """
+        self._work.clear()
+        self._soon.clear()
+        waiting, self._waiting = self._waiting, Waiting()
+        acked, self._acked = self._acked, []
+        batches, rows = waiting.batches, [row for ids, _ in acked for row in ids]
+        writing = self._writer.start(lambda store: store.commit(batches, rows, now_ms()))
+        try:
+            await outlast(writing)
+        finally:
+            if writing.exception() is None:
+                self._writer.drops.update(writing.result())
+                self._settle(waiting, acked)
+            else:
+                self._waiting.put_back(waiting)
+                self._acked[:0] = acked
+                self._work.set()
+        await self._after_commit()
+
+    def _settle(self, waiting: Waiting, acked: Iterable[tuple[Collection[int], asyncio.Future[None]]]) -> None:
+        waiting.settle(on_disk=True)
+        for _, done in acked:
+            if not done.done():
+                done.set_result(None)
+        if self.error is not None:
+            log.info("buffer: the disk takes data again")
+            self.error = None
+
+    async def _after_commit(self) -> None:
+        async with self._committed:
+            self._committed.notify_all()
+        # What cannot be measured is not a commit that failed: the batches are on disk.
+        with contextlib.suppress(StorageError):
+            self._level = await self._writer.run(Store.level)
+            self._growth.append((time.monotonic(), self._level.bytes))
+
+    def _fail(self, error: StorageError) -> None:
+        if self.error is None or str(self.error) != str(error):
+            log.error("buffer: %s %s", error, error.do)
+        self.error = error
+        self._waiting.shed(failing=True)
+
+    async def _close(self) -> None:
+        try:
+            await self._commit()
+        except StorageError as error:
+            log.error("buffer: what came last could not be written: %s", error)
+            self._waiting.settle(on_disk=False)
+        with contextlib.suppress(StorageError):
+            await self._writer.run(Store.close)
+
+    @property
+    def status(self) -> BufferStatus:
+        """What health shows."""
+        level = self._level
+        return BufferStatus(
+            pending_samples=level.samples,
+            pending_readings=level.readings,
+            bytes=level.bytes,
+            max_bytes=self._limits.max_bytes,
+            disk_free_bytes=level.disk_free_bytes,
+            oldest_age_s=level.oldest_age_s,
+            full_in_s=self._full_in_s(),
+            dropped_readings=level.dropped,
+            writable=self.error is None,
+            error=None if self.error is None else str(self.error),
+        )
+
+    def _full_in_s(self) -> float | None:
+        """Extrapolate the growth of the last commits; None while the buffer does not grow."""
+        if len(self._growth) < 2:
+            return None
+        (start, low), (end, high) = self._growth[0], self._growth[-1]
+        if high <= low or end <= start:
+            return None
+        return (self._limits.max_bytes - high) * (end - start) / (high - low)
+
+
+@asynccontextmanager
+async def open_buffer(
+    path: Path, limits: Limits, commit_interval: float, machine_id: str | None = None
+) -> AsyncIterator[Buffer]:
+    """Open the buffer for this process alone; flush and close it on the way out. `commit_interval` is in seconds.
+
+    Raises StorageError if another process has it, or the disk cannot be used.
+    """
+    descriptor = schema.lock(path)
+    writer = Writer(path, limits, machine_id)
+    buffer = Buffer(writer, limits, commit_interval)
+    try:
+        await writer.open()
+        try:
+            buffer._level = await writer.run(Store.level)
+            yield buffer
+        finally:
+            await buffer._close()
+    finally:
+        writer.close()
+        os.close(descriptor)
+
+
+def read_machine_id(root: Path = Path("/")) -> str | None:
+    """Give this machine's id (machine-id(5)), or None where there is none."""
+    try:
+        return (root / "etc/machine-id").read_text().strip() or None
+    except OSError:
+        return None

@@ -1,0 +1,272 @@
+"""An epoch changes only when the numbering cannot go on; then it says so, and nothing on the disk is destroyed (P3)."""
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from buffer_cases import ROOMY, assert_lawful, batch_of, commit, gaps, open_at, seqs, take_all
+
+from gateway.buffer import open_buffer, read_machine_id, schema
+from gateway.buffer.store import Store
+from gateway.errors import StorageError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "buffer.db"
+
+
+def filled(path: Path, batches: int = 3, machine_id: str | None = None) -> str:
+    """Make a buffer with some batches of one device, closed cleanly; give its epoch."""
+    store = open_at(path, machine_id=machine_id)
+    for _ in range(batches):
+        commit(store, batch_of("press-1"))
+    store.close()
+    return store.epoch
+
+
+def set_asides(path: Path) -> list[Path]:
+    """Give the files that were set aside, without their journals."""
+    return [found for found in path.parent.glob("*.aside-*") if not found.name.endswith(("-wal", "-journal"))]
+
+
+def assert_succeeds(store: Store, previous: str | None, last_seq: int | None = None) -> None:
+    """Check that a device's first sample in this epoch tells of the one before."""
+    commit(store, batch_of("press-1"), batch_of("press-1"))
+    rows = [row for row in take_all(store) if row.epoch == store.epoch]
+    assert seqs(rows, "press-1") == [1, 2, 3]
+    (gap,) = gaps(rows)
+    assert rows[0].samples == (gap,)
+    assert (gap.reason, dict(gap.fields)) == ("buffer-lost", {"previous_epoch": previous, "last_seq": last_seq})
+    assert_lawful(store)
+
+
+def test_the_first_epoch_begins_without_a_gap(path: Path) -> None:
+    store = open_at(path)
+    commit(store, batch_of("press-1"))
+    (row,) = take_all(store)
+    assert (row.first_seq, gaps([row])) == (1, [])
+
+
+def test_a_restart_goes_on_in_the_epoch_and_its_numbering(path: Path) -> None:
+    epoch = filled(path)
+    store = open_at(path)
+    commit(store, batch_of("press-1"))
+    assert (store.epoch, seqs(take_all(store), "press-1")) == (epoch, [1, 2, 3, 4])
+
+
+def test_numbers_and_ids_go_on_after_the_buffer_was_drained_and_closed(path: Path) -> None:
+    store = open_at(path)
+    commit(store, batch_of("press-1"), batch_of("press-1"))
+    commit(store, acked=[row.id for row in take_all(store)])
+    store.close()
+    store = open_at(path)
+    commit(store, batch_of("press-1"))
+    assert seqs(take_all(store), "press-1") == [3]
+    assert_lawful(store)
+
+
+def test_a_lost_file_begins_an_epoch_that_names_the_old_one(path: Path) -> None:
+    epoch = filled(path)
+    path.unlink()
+    assert_succeeds(open_at(path), previous=epoch)
+
+
+def test_a_lost_file_with_its_wal_left_behind_begins_an_epoch(path: Path) -> None:
+    store = open_at(path)
+    commit(store, batch_of("press-1"))
+    wal = path.with_name("buffer.db-wal").read_bytes()
+    store.close()
+    path.unlink()
+    path.with_name("buffer.db-wal").write_bytes(wal)
+    assert_succeeds(open_at(path), previous=store.epoch)
+
+
+def test_a_file_of_another_gateway_keeps_its_batches_and_begins_an_epoch(tmp_path: Path, path: Path) -> None:
+    epoch = filled(path)
+    other = tmp_path / "other" / "buffer.db"
+    other.parent.mkdir()
+    other_epoch = filled(other, batches=2)
+    shutil.copy(other, path)
+    store = open_at(path)
+    assert {row.epoch for row in take_all(store)} == {other_epoch}
+    assert_succeeds(store, previous=epoch)
+
+
+def test_another_machine_id_begins_an_epoch_and_pending_samples_keep_theirs(path: Path) -> None:
+    epoch = filled(path, machine_id="one")
+    store = open_at(path, machine_id="two")
+    assert [(row.epoch, row.first_seq) for row in take_all(store)] == [(epoch, 1), (epoch, 2), (epoch, 3)]
+    assert_succeeds(store, previous=epoch, last_seq=3)
+    store.close()
+    assert open_at(path, machine_id="two").epoch == store.epoch
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "one"), ("one", None), (None, None), ("one", "one")])
+def test_an_unknown_machine_id_changes_nothing(path: Path, before: str | None, after: str | None) -> None:
+    epoch = filled(path, machine_id=before)
+    assert open_at(path, machine_id=after).epoch == epoch
+
+
+FOREIGN = {
+    "text": b"this is not a database\n" * 50,
+    "zeros": bytes(8192),
+    "short": b"SQLite",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_that_is_no_database_is_set_aside_untouched(path: Path, kind: str) -> None:
+    path.write_bytes(FOREIGN[kind])
+    store = open_at(path)
+    (aside,) = set_asides(path)
+    assert aside.read_bytes() == FOREIGN[kind]
+    assert_succeeds(store, previous=None)
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_another_programs_database_is_set_aside_byte_for_byte(tmp_path: Path, path: Path, journal: str) -> None:
+    source = tmp_path / "their.db"
+    with closing(sqlite3.connect(source, isolation_level=None)) as theirs:
+        theirs.execute(f"PRAGMA journal_mode={journal}")
+        theirs.execute("CREATE TABLE prices(x)")
+        theirs.execute("BEGIN")
+        theirs.execute("INSERT INTO prices VALUES (1)")
+        if journal == "WAL":
+            theirs.execute("COMMIT")
+        for suffix in ("", "-wal", "-journal"):
+            if (found := tmp_path / f"their.db{suffix}").exists():
+                shutil.copy(found, path.with_name(path.name + suffix))
+    before = {found.name[len("buffer.db") :]: found.read_bytes() for found in tmp_path.glob("buffer.db*")}
+    assert len(before) == 2, "a database and its journal"
+    store = open_at(path)
+    (aside,) = set_asides(path)
+    assert {found.name[len(aside.name) :]: found.read_bytes() for found in tmp_path.glob(f"{aside.name}*")} == before
+    assert_succeeds(store, previous=None)
+
+
+def test_a_file_of_a_newer_version_is_set_aside_untouched(path: Path) -> None:
+    epoch = filled(path)
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version=2")
+    before = path.read_bytes()
+    store = open_at(path)
+    (aside,) = set_asides(path)
+    assert aside.read_bytes() == before
+    assert store.identity.why is not None
+    assert "version 2" in store.identity.why
+    assert_succeeds(store, previous=epoch)
+
+
+def test_a_zeroed_page_found_after_an_unclean_end_begins_an_epoch(path: Path) -> None:
+    store = open_at(path)
+    for _ in range(50):
+        commit(store, batch_of("press-1", 400, seed=1))
+    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.connection.close()
+    pages = path.stat().st_size // schema.PAGE_BYTES
+    with path.open("r+b") as file:
+        for page in range(2, pages):
+            file.seek(page * schema.PAGE_BYTES)
+            file.write(bytes(schema.PAGE_BYTES))
+    anew = open_at(path)
+    assert len(set_asides(path)) == 1
+    assert_succeeds(anew, previous=store.epoch)
+
+
+def test_a_crash_between_setting_aside_and_the_first_commit_is_still_told(path: Path) -> None:
+    path.write_bytes(b"garbage")
+    schema.write_marker(path, "")
+    schema.set_aside(path)
+    assert_succeeds(open_at(path), previous=None)
+
+
+def test_the_marker_is_on_disk_before_an_unknown_file_is_set_aside(path: Path) -> None:
+    path.write_bytes(b"garbage")
+    blocker = path.with_name("buffer.db.new")
+    blocker.mkdir()  # the marker cannot be written, so that the file must stay where it is
+    with pytest.raises(OSError, match="director"):
+        open_at(path)
+    assert path.read_bytes() == b"garbage"
+
+
+def test_a_crash_before_the_marker_of_a_new_epoch_is_still_told(path: Path) -> None:
+    epoch = filled(path)
+    path.unlink()
+    open_at(path).close()
+    schema.write_marker(path, epoch)
+    assert_succeeds(open_at(path), previous=epoch)
+
+
+def test_a_damaged_marker_beside_a_good_file_changes_nothing(path: Path) -> None:
+    epoch = filled(path)
+    path.with_name("buffer.db.epoch").write_bytes(bytes(30))
+    assert open_at(path).epoch == epoch
+
+
+def test_a_damaged_marker_without_a_file_still_tells_of_a_loss(path: Path) -> None:
+    filled(path)
+    path.with_name("buffer.db.epoch").write_bytes(bytes(30))
+    path.unlink()
+    assert_succeeds(open_at(path), previous=None)
+
+
+def test_the_making_of_a_file_that_was_cut_short_is_done_again(path: Path) -> None:
+    path.touch()
+    store = open_at(path)
+    commit(store, batch_of("press-1"))
+    assert gaps(take_all(store)) == []
+
+
+def test_a_missing_meta_is_damage_that_is_found_and_set_aside(path: Path) -> None:
+    filled(path)
+    store = open_at(path)
+    store.connection.execute("DELETE FROM metas")
+    with pytest.raises(schema.ForeignFileError, match="meta 1"):
+        store.take(0)
+
+
+async def test_a_second_process_on_the_same_file_is_refused_in_one_sentence(path: Path) -> None:
+    code = (
+        "import asyncio, pathlib, sys\nfrom gateway.buffer import Limits, open_buffer\n"
+        "from gateway.errors import StorageError\n"
+        "async def main():\n"
+        "    try:\n"
+        "        async with open_buffer(pathlib.Path(sys.argv[1]), Limits(1 << 20), 0.1): print('opened')\n"
+        "    except StorageError as error: print(error, error.do)\n"
+        "asyncio.run(main())\n"
+    )
+    async with open_buffer(path, ROOMY, 0.1):
+        ran = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60
+        )
+    told = f"{path}: another edge-gateway is using this buffer Stop the other one, or give each its own buffer.path.\n"
+    assert (ran.stdout, ran.stderr) == (told, "")
+
+
+@pytest.mark.parametrize("place", ["file/buffer.db", "file/deeper/buffer.db"])
+async def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"buffer.db: the buffer's folder cannot be written: ") as refused:
+        async with open_buffer(tmp_path / place, ROOMY, 0.1):
+            pass
+    assert refused.value.do == "Check buffer.path and the rights of its folder."
+
+
+async def test_a_path_that_is_a_folder_is_one_sentence(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StorageError, match=f"^{path}: .*directory"):
+        async with open_buffer(path, ROOMY, 0.1):
+            pass
+
+
+def test_the_machine_id_is_read_where_there_is_one(tmp_path: Path) -> None:
+    assert read_machine_id(tmp_path) is None
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/machine-id").write_text("b08dfa6083e7567a1921a715000001fb\n")
+    assert read_machine_id(tmp_path) == "b08dfa6083e7567a1921a715000001fb"

@@ -1,0 +1,241 @@
+"""Whatever happens in whatever order, every seq is told of exactly once and the ledger's law holds (P2, P3, P4)."""
+
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from buffer_cases import MIB, NOW, TINY, assert_lawful, batch_of, bulky, meta_of, open_at
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from gateway.buffer import codec
+from gateway.buffer.stored import Stored
+from gateway.model import Batch, Gap, Sample
+
+DEVICES = ["press-1", "press-2", "meter-7"]
+Name = tuple[str, str, int]
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[Batch]:
+    """Give one group commit's batches: small and bulky ones, suppressed readings, gaps, and losses before storing."""
+    made = []
+    for _ in range(draw(st.integers(1, 12))):
+        device, seed = draw(st.sampled_from(DEVICES)), draw(st.integers(0, 999))
+        kind = draw(st.sampled_from(["small", "bulky", "bulky", "burst", "suppressed", "gap", "lost"]))
+        if kind == "small":
+            made.append(batch_of(device, draw(st.integers(1, 50)), suppressed=draw(st.integers(0, 5))))
+        elif kind == "bulky":
+            made.append(bulky(device, seed, draw(st.sampled_from([100, 270, 500, 900, 2000]))))
+        elif kind == "burst":
+            one = bulky(device, seed, 600)
+            made.append(replace(one, samples=one.samples * 4, sampled=one.sampled * 4))
+        elif kind == "suppressed":
+            made.append(Batch(meta_of(device), (), 7, 7))
+        else:
+            lost = seed if kind == "lost" else 0
+            reason = draw(st.sampled_from(["cycles-skipped", "source-overflow"]))
+            gap = Gap(NOW, reason, {"count": 1, "readings": lost})
+            made.append(Batch(meta_of(device), (), lost, gaps=(gap,), dropped=lost))
+    return made
+
+
+class BufferMachine(RuleBasedStateMachine):
+    """A store, and beside it what a consumer has seen of it."""
+
+    when_full = "drop-oldest"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = Path(tempfile.mkdtemp())
+        self._limits = replace(TINY, when_full=self.when_full)
+        self._incarnation = 0
+        self._path = self._folder / "0" / "buffer.db"
+        self._path.parent.mkdir()
+        self._start()
+        self.sampled: Counter[str] = Counter()
+        self.taken: dict[int, Stored] = {}
+        self.seen: dict[Name, Sample | Gap] = {}
+        self.delivered: dict[str, list[tuple[int, Sample | Gap]]] = {device: [] for device in DEVICES}
+        self.delivered_readings = 0
+        self.damaged: set[int] = set()
+
+    def teardown(self) -> None:
+        """Leave nothing behind."""
+        self.store.connection.close()
+        shutil.rmtree(self._folder)
+
+    @rule(group=batches())
+    def append(self, group: list[Batch]) -> None:
+        self.store.commit(group, (), NOW)
+        for batch in group:
+            self.sampled[batch.meta.device] += batch.sampled
+
+    @rule(group=batches(), steps=st.integers(1, 3000))
+    def fail_to_append(self, group: list[Batch], steps: int) -> None:
+        """A commit that is cut short at any point leaves no trace."""
+        self.store.connection.set_progress_handler(lambda: 1, steps)
+        try:
+            self.store.commit(group, (), NOW)
+        except sqlite3.OperationalError:
+            return
+        finally:
+            self.store.connection.set_progress_handler(None, 0)
+        for batch in group:
+            self.sampled[batch.meta.device] += batch.sampled
+
+    @rule(after=st.integers(0, 30), readings=st.sampled_from([1, 1000, 20_000]))
+    def take(self, after: int, readings: int) -> None:
+        rows = self.store.take(after, readings=readings)
+        assert [row.id for row in rows] == sorted(row.id for row in rows)
+        for row in rows:
+            assert row.id > after
+            assert row.id not in self.taken
+            assert row.id not in self.damaged
+            self._see(row)
+            self.taken[row.id] = row
+
+    def _see(self, row: Stored) -> None:
+        for seq, sample in enumerate(row.samples, row.first_seq):
+            name = (row.epoch, row.meta.device, seq)
+            assert self.seen.setdefault(name, sample) == sample, f"{name} meant something else before"
+
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        """The broker acknowledges some of what is in flight, in any order, and perhaps twice."""
+        ids = data.draw(st.lists(st.sampled_from(sorted(self.taken)), min_size=1, max_size=60))
+        self.store.commit((), ids, NOW)
+        for id_ in set(ids):
+            row = self.taken.pop(id_)
+            self.delivered[row.meta.device] += enumerate(row.samples, row.first_seq)
+            self.delivered_readings += row.readings
+
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        """The connection is lost with some of it in flight."""
+        for id_ in data.draw(st.sets(st.sampled_from(sorted(self.taken)), min_size=1)):
+            self.store.release([id_])
+            del self.taken[id_]
+
+    @rule()
+    def expire(self) -> None:
+        """All that is not in flight has waited too long."""
+        self.store.limits = replace(self._limits, max_age=-1.0)
+        self.store.commit((), (), NOW)
+        self.store.limits = self._limits
+
+    @rule(data=st.data())
+    def damage(self, data: st.DataObject) -> None:
+        """A bit of a stored blob flips; of a gap record, which is kept twice, that of one copy."""
+        rows = [row for row, _ in self._rows() if row not in self.taken]
+        if not rows:
+            return
+        chosen = data.draw(st.sampled_from(rows))
+        execute = self.store.connection.execute
+        (blob,) = execute("SELECT blob FROM blobs WHERE id = ?", (chosen,)).fetchone()
+        bit = data.draw(st.integers(0, len(blob) * 8 - 1))
+        flipped = bytearray(blob)
+        flipped[bit // 8] ^= 1 << bit % 8
+        execute("UPDATE blobs SET blob = ? WHERE id = ?", (bytes(flipped), chosen))
+        if execute("SELECT gap FROM batches WHERE id = ?", (chosen,)).fetchone()[0] is None:
+            self.damaged.add(chosen)
+
+    @rule()
+    def restart(self) -> None:
+        self.store.close()
+        self._resume()
+
+    @rule()
+    def crash(self) -> None:
+        """The process dies: what is on the disk at this moment is all there is."""
+        self._incarnation += 1
+        folder = self._folder / str(self._incarnation)
+        shutil.copytree(self._path.parent, folder)
+        self.store.connection.close()
+        self._path = folder / "buffer.db"
+        self._resume()
+
+    def _resume(self) -> None:
+        epoch = self.store.epoch
+        self._start()
+        assert self.store.epoch == epoch
+        self.taken.clear()
+
+    def _start(self) -> None:
+        self.store = open_at(self._path, self._limits)
+        # A crash here is one of the process, and its files are copied: what only a power cut would need is left out.
+        self.store.connection.execute("PRAGMA synchronous=OFF")
+
+    def _rows(self) -> Iterator[tuple[int, bytes | None]]:
+        yield from self.store.connection.execute("SELECT id, gap FROM batches").fetchall()
+
+    @invariant()
+    def the_ledger_is_lawful(self) -> None:
+        assert_lawful(self.store)
+        ledgers = self.store.ledgers()
+        assert {d: ledger.sampled for d, ledger in ledgers.items() if ledger.sampled} == dict(+self.sampled)
+        assert sum(ledger.acked for ledger in ledgers.values()) == self.delivered_readings
+
+    @invariant()
+    def the_file_keeps_its_bound(self) -> None:
+        (pages,) = self.store.connection.execute("PRAGMA page_count").fetchone()
+        assert pages * 4096 <= MIB
+
+    @invariant()
+    def what_is_in_flight_is_not_dropped(self) -> None:
+        assert set(self.taken) <= {row for row, _ in self._rows()}
+
+    @invariant()
+    def every_seq_is_told_of_exactly_once(self) -> None:
+        query = (
+            "SELECT b.id, s.epoch, s.device, b.first_seq, b.samples, b.gap FROM batches b"
+            " JOIN streams s ON s.id = b.stream ORDER BY b.id"
+        )
+        told = {device: [seq for seq, _ in samples] for device, samples in self.delivered.items()}
+        records = {device: [s for _, s in samples if isinstance(s, Gap)] for device, samples in self.delivered.items()}
+        newest: Counter[str] = Counter()
+        for id_, epoch, device, first_seq, samples, sealed in self.store.connection.execute(query):
+            assert first_seq > newest[device], "seqs ascend in the order of storing"
+            newest[device] = first_seq + samples - 1
+            told[device] += range(first_seq, first_seq + samples)
+            if sealed is not None:
+                gap = codec.unpack_gap(codec.unseal(sealed, epoch=epoch, device=device, seq=first_seq))
+                records[device].append(gap)
+                assert self.seen.get((epoch, device, first_seq), gap) == gap, "a gap grew after it was given out"
+                assert id_ not in self.damaged
+        for device, found in records.items():
+            for gap in found:
+                if "first_seq" in gap.fields:
+                    told[device] += range(gap.fields["first_seq"], gap.fields["last_seq"] + 1)
+        for stream in self.store.tables.streams.values():
+            assert sorted(told[stream.device]) == list(range(1, stream.next_seq)), stream.device
+
+
+class FullBufferKeepsTheOld(BufferMachine):
+    """The same with drop-newest: what came first stays."""
+
+    when_full = "drop-newest"
+
+    @invariant()
+    def nothing_stored_is_dropped_for_room(self) -> None:
+        for _, sealed in self._rows():
+            if sealed is not None:
+                assert b'"buffer-full",{"first_seq"' not in sealed
+
+
+@pytest.mark.parametrize("machine", [BufferMachine, FullBufferKeepsTheOld])
+def test_the_buffer_keeps_its_promises_whatever_happens(machine: type[BufferMachine]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -1,0 +1,56 @@
+"""What every OPC UA test is held to: one server for all, nothing left behind, nothing logged by the library."""
+
+import gc
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from opcua_peer import Certificate, Peer, make_certificate, new_server
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of this folder that use the server in the loop in which it lives."""
+    for item in items:
+        if item.path.parent == _HERE and "peer" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def server() -> AsyncIterator[Any]:
+    """An address space that all tests share: building one takes seconds."""
+    async with new_server() as server:
+        gc.freeze()  # each test collects garbage, and need not look at this quarter of a million objects
+        yield server
+        gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def certificate() -> Certificate:
+    """The certificate of a server with which all is well."""
+    return make_certificate()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def peer(server: Any, certificate: Certificate) -> AsyncIterator[Peer]:
+    """A PLC that listens, without security unless the test starts it anew."""
+    peer = Peer(server, certificate)
+    await peer.clear()
+    await peer.start()
+    yield peer
+    await peer.stop()
+    await peer.clear()
+
+
+@pytest.fixture(autouse=True)
+def nothing_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail the test if the library logged, or an exception was never looked at."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    gc.collect()
+    loud = [record for record in caplog.records if record.name.startswith(("asyncua", "asyncio"))]
+    assert [record.getMessage() for record in loud if record.levelno >= logging.WARNING] == []
