@@ -87,7 +87,11 @@ class Broker:
             self.acl_file.write_text(acl)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
