@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from opcua_peer import Certificate, Peer, make_certificate, new_server
+from opcua_certificates import Certificate, make_certificate
+from opcua_peer import Peer, new_server
 
 _HERE = Path(__file__).parent
 

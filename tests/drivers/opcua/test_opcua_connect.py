@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import asyncua
 import pytest
-from opcua_peer import BOUND_S, SHARED, Certificate, Peer, failure, section
+from opcua_certificates import Certificate
+from opcua_peer import BOUND_S, SHARED, Peer, failure, section
 
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.errors import DeviceError

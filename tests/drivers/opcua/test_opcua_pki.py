@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from opcua_peer import make_certificate, trust
+from opcua_certificates import make_certificate
+from opcua_peer import trust
 
 from gateway.drivers.opcua import pki
 from gateway.errors import DeviceError

@@ -7,20 +7,8 @@ from typing import Any
 import asyncua
 import pytest
 from asyncua.common.utils import ServiceError
-from opcua_peer import (
-    BOUND_S,
-    ENCRYPTED,
-    NOTHING,
-    SHARED,
-    SIGNED,
-    Certificate,
-    Peer,
-    failure,
-    make_certificate,
-    section,
-    secured,
-    trust,
-)
+from opcua_certificates import Certificate, make_certificate
+from opcua_peer import BOUND_S, ENCRYPTED, NOTHING, SHARED, SIGNED, Peer, failure, section, secured, trust
 
 from gateway.drivers.opcua.connect import password_policy
 from gateway.errors import DeviceError

@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from opcua_peer import SERVER_URI, Certificate, make_certificate
+from opcua_certificates import SERVER_URI, Certificate, make_certificate
 
 from gateway.drivers.opcua.connect import certificate_chain
 from gateway.drivers.opcua.trust import Claim, Trust, UntrustedError, verify
