@@ -22,19 +22,19 @@ from gateway.health.parts import ConfigParts, Parts
 from gateway.health.report import report
 from gateway.meta import meta_of
 from gateway.model import Batch, DeviceState, Meta, MqttState
-from gateway.poller import Poller
+from gateway.poller import DeviceComponent, Poller
 from gateway.publisher.component import BrokerComponent
 from gateway.publisher.feed import Feed, Outlet, Topics
 from gateway.publisher.publisher import Publisher
-from gateway.supervisor import now_ms, supervise
+from gateway.supervisor import Backoff, now_ms, supervise
 from gateway.version import VERSION
 
 log = logging.getLogger(__name__)
 
 DRAIN_S: Final = 3.0
-"""What the broker gets at the end to acknowledge what is under way. What is left waits on disk."""
+"""From the signal on, how long the broker gets to acknowledge what is under way. What is left waits on disk."""
 STUCK_S: Final = 120.0
-"""A poller that did nothing for so long, and for ten of its intervals, hangs: the watchdog lets the gateway go."""
+"""A poller that did nothing for so long, and for ten of its intervals and time-outs, may hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Gateway:
 
     buffer: Buffer
     pollers: Sequence[Poller]
+    backoffs: Sequence[Backoff]
     broker: BrokerComponent
     publisher: Publisher
     parts: Parts
@@ -59,19 +60,20 @@ class Gateway:
             async with asyncio.TaskGroup() as south:
                 polling = [
                     south.create_task(
-                        supervise(poller.component, poller.attempt, broken=DeviceState.UNREACHABLE),
+                        supervise(poller.component, poller.attempt, broken=DeviceState.UNREACHABLE, backoff=backoff),
                         name=poller.component.name,
                     )
-                    for poller in self.pollers
+                    for poller, backoff in zip(self.pollers, self.backoffs, strict=True)
                 ]
                 notify.notify(notify.READY, notify.status(f"{len(self.pollers)} devices"))
                 await stop.wait()
+                stopped_by = asyncio.get_running_loop().time() + DRAIN_S
                 log.info("stopping")
                 notify.notify(notify.STOPPING)
                 for task in polling:
                     task.cancel()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DRAIN_S):
+                async with asyncio.timeout_at(stopped_by):
                     await self.buffer.flush()
                     await self.publisher.drain(DRAIN_S)
             publishing.cancel()
@@ -80,10 +82,13 @@ class Gateway:
                 task.cancel()
 
     def is_alive(self) -> bool:
-        """Whether the gateway does its work: what the watchdog is fed on."""
+        """Whether the gateway does its work: what the watchdog is fed on.
+
+        One poller that goes on is enough: others may wait for their turn on a line full of silent units.
+        """
         now = time.monotonic()
-        return self.buffer.answers and all(
-            now - poller.component.moved_at < STUCK_S + 10 * poller.component.interval_s for poller in self.pollers
+        return self.buffer.answers and any(
+            now - poller.component.moved_at < STUCK_S + poller.component.patience_s for poller in self.pollers
         )
 
 
@@ -93,7 +98,9 @@ async def run_gateway(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # whose default action would end the gateway without a flush
     async with open_gateway(config) as (gateway, endpoint):
+        loop.add_signal_handler(signal.SIGHUP, _refuse_reload, gateway.parts.config)
         tags = sum(poller.component.tags for poller in gateway.pollers)
         log.info(
             "edge-gateway %s: devices: %d, tags: %d, broker: %s, buffer: %s, health: %shealth",
@@ -153,7 +160,26 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
         retired={topic: device for topic, device in buffer.topics.items() if topic not in live},
     )
     _tell_time_off(buffer, metas)
-    return Gateway(buffer, pollers, broker, Publisher(feed), parts)
+    publisher = Publisher(feed)
+    buffer.listeners.append(publisher.look_again)
+    return Gateway(buffer, pollers, _backoffs(pollers), broker, publisher, parts)
+
+
+def _backoffs(pollers: Sequence[Poller]) -> list[Backoff]:
+    """Tell each device which others it shares an address, and so a line, with."""
+    at: dict[str, list[DeviceComponent]] = {}
+    for poller in pollers:
+        at.setdefault(poller.component.address, []).append(poller.component)
+    return [
+        Backoff(sharers=[other for other in at[poller.component.address] if other is not poller.component])
+        for poller in pollers
+    ]
+
+
+def _refuse_reload(config: ConfigParts) -> None:
+    """Say on SIGHUP that a reload is not there yet."""
+    config.last_error = "reloading on SIGHUP is not available in this version; restart the gateway"
+    log.warning("%s", config.last_error)
 
 
 def _tell_time_off(buffer: Buffer, metas: Iterable[Meta]) -> None:

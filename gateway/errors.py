@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from gateway.model import DeviceState, MqttState
 
 
+def told(text: str, do: str = "") -> str:
+    """Write what is wrong, and what to do about it, as sentences one after the other."""
+    return f"{text.rstrip('.')}. {do}" if do else text
+
+
 class GatewayError(Exception):
     """One sentence for a person (`str(error)`), and one that says what to do about it (`error.do`, may be empty)."""
 

@@ -10,6 +10,15 @@ FOLDER: Final = "folder"
 """The key of pydantic's validation context under which the loader says where the config file is."""
 
 
+ELSEWHERE: Final = "elsewhere"
+"""The key under which the loader says that another process runs the config: its files may be out of our reach."""
+
+
+def is_elsewhere(info: ValidationInfo) -> bool:
+    """Whether the config is read for its settings only, not to be run here."""
+    return isinstance(info.context, Mapping) and bool(info.context.get(ELSEWHERE))
+
+
 def resolve(path: Path, info: ValidationInfo) -> Path:
     """Give the path as the program will use it."""
     context = info.context if isinstance(info.context, Mapping) else {}
@@ -24,6 +33,8 @@ def resolve(path: Path, info: ValidationInfo) -> Path:
 def readable(path: Path, info: ValidationInfo) -> Path:
     """Give the path of a file that can be read now. Raises ValueError with a sentence for the integrator."""
     resolved = resolve(path, info)
+    if is_elsewhere(info):
+        return resolved
     try:
         with resolved.open("rb") as file:
             file.read(1)

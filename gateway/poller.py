@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -42,6 +42,7 @@ class DeviceComponent(Component[DeviceState]):
         self.bad_tags = 0
         self.bad_names: Sequence[str] = ()
         self.interval_s = section.interval
+        self.patience_s = 10 * (section.interval + section.timeout)
         self.last_good_ms: int | None = None
         self.skipped_cycles = 0
         self.reconnects = -1  # the first connection is none
@@ -108,6 +109,7 @@ class Poller:
         self._clock = clock
         self._shaper = Shaper(section)
         self._drops = buffer.drops(section.name)
+        self._look = asyncio.Event()
 
     async def attempt(self) -> None:
         """Connect and read until the connection ends. Raises DeviceError when it does, or cannot be made."""
@@ -171,16 +173,24 @@ class Poller:
 
     async def _store_changes(self, driver: Driver) -> None:
         async for notification in driver.changes():
+            if notification.gaps:
+                # What was lost may have been the last word on a tag: all are read again.
+                self._shaper.clear()
+                self._look.set()
             on_disk = self._store(notification.samples, notification.gaps)
             on_disk.add_done_callback(partial(_acknowledge, driver, notification.receipt))
             self.component.show(self._shaper.bad)
         raise DeviceError(f"{driver.address} has stopped notifying.", reason="connection-lost")
 
     async def _read_silent(self, driver: Driver) -> None:
-        """Read, at heartbeats, the tags that did not change: their silence is told from a lost one."""
+        """Read, at heartbeats and after a loss, the tags that were not sent: their silence is told from a lost one."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._pause(loop.time() + self._shaper.heartbeat / HEARTBEAT_LOOKS)
+            self.component.moved_at = loop.time() + self._shaper.heartbeat / HEARTBEAT_LOOKS
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self.component.moved_at):
+                    await self._look.wait()
+            self._look.clear()
             self._notice_drops()
             if silent := self._shaper.stale(loop.time()):
                 self._store(await driver.read(silent))
@@ -207,6 +217,7 @@ class Poller:
         if drops != self._drops:
             self._drops = drops
             self._shaper.clear()
+            self._look.set()
 
     def _append(self, samples: Iterable[Sample], sampled: int, gaps: tuple[Gap, ...] = ()) -> asyncio.Future[bool]:
         marked = tuple(map(self._mark, samples))

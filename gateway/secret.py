@@ -7,7 +7,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
 from gateway.errors import GatewayError
-from gateway.files import readable, reason
+from gateway.files import is_elsewhere, readable, reason
 
 FORMS: Final = "{file: /path/to/secret}, {env: NAME} or {credential: NAME}"
 """How a config writes where a secret is."""
@@ -18,14 +18,16 @@ _Environment = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]
 _Credential = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
 
-def _set(name: str) -> str:
-    if name not in os.environ:
+def _set(name: str, info: ValidationInfo) -> str:
+    if name not in os.environ and not is_elsewhere(info):
         raise ValueError(f"the environment variable {name} is not set")
     return name
 
 
 def _loaded(name: str, info: ValidationInfo) -> str:
     folder = os.environ.get(_CREDENTIALS)
+    if is_elsewhere(info):
+        return name
     if folder is None:
         raise ValueError(
             f"there are no credentials: ${_CREDENTIALS} is not set; systemd sets it for a service with "

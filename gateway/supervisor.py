@@ -4,16 +4,18 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
-from gateway.errors import DeviceError, PublishError
+from gateway.errors import DeviceError, PublishError, told
 
 log = logging.getLogger(__name__)
 State = TypeVar("State", bound=StrEnum)
 
+FAILING_SHARE: Final = 0.05
+"""Of a line's time, what those of its devices that fail may cost the others."""
 STABLE_S: Final = 10.0
 """An attempt that lasted this long was a success: what ends it is retried at once, not after the last back-off."""
 
@@ -39,6 +41,7 @@ class Component(Generic[State]):
         self.listeners: list[Callable[[], None]] = []
         self._well = well
         self._down_since: float | None = None
+        self._told: State | None = None
 
     @property
     def is_well(self) -> bool:
@@ -46,7 +49,7 @@ class Component(Generic[State]):
         return self.state in self._well
 
     def become(self, state: State, error: str | None = None, do: str = "") -> None:
-        """Take a new state; logged once when the part breaks, and once when it is back."""
+        """Take a new state; each trouble is logged once, and once that it is over."""
         if (state, error) == (self.state, self.error):
             return
         if state != self.state:
@@ -61,10 +64,15 @@ class Component(Generic[State]):
             lasted = time.monotonic() - self._down_since
             attempts = "attempt" if self.failures == 1 else "attempts"
             log.info("%s: back after %.0f s and %d failed %s", self.name, lasted, self.failures, attempts)
-            self._down_since, self.failures = None, 0
-        elif self.error is not None and not self.is_well and self._down_since is None:
-            self._down_since = time.monotonic()
-            log.warning("%s: %s%s", self.name, self.error, f" {self.do}" if self.do else "")
+            self._down_since, self.failures, self._told = None, 0, None
+        if self.error is not None and self.state != self._told:
+            if not self.is_well and self._down_since is None:
+                self._down_since = time.monotonic()
+            self._told = self.state
+            log.warning("%s: %s", self.name, told(self.error, self.do))
+        elif self.error is None and self.is_well and self._told is not None:
+            self._told = None
+            log.info("%s: %s again", self.name, self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +80,21 @@ class Backoff:
     """How long to wait after the n-th failure in a row: doubling, capped, and jittered by half (seconds).
 
     Half of each delay is random, so that a hundred gateways do not return to a broker in one instant.
+    `sharers` wait for the same line while an attempt lasts. As long as one of them is well, those that fail take no
+    more than FAILING_SHARE of its time together: a long attempt is followed by a longer pause, up to `longest`.
     """
 
     first: float = 0.25
     cap: float = 5.0
+    longest: float = 60.0
+    sharers: Sequence[Component[Any]] = ()
 
-    def delay(self, failures: int) -> float:
-        """Seconds to wait after this many failures in a row (from 1)."""
-        longest = min(self.cap, self.first * 2.0 ** min(failures - 1, 30))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 -- not a secret
+    def delay(self, failures: int, lasted: float = 0.0) -> float:
+        """Seconds to wait after this many failures in a row (from 1), the last of which took `lasted` seconds."""
+        pause = min(self.cap, self.first * 2.0 ** min(failures - 1, 30))
+        if any(sharer.is_well for sharer in self.sharers):
+            pause = max(pause, min(self.longest, lasted * len(self.sharers) / FAILING_SHARE))
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311 -- not a secret
 
 
 async def supervise(
@@ -106,9 +120,11 @@ async def supervise(
             await asyncio.wait([running])
             error = RuntimeError("what it waited for was cancelled") if running.cancelled() else running.result()
             _show(component, error, broken)
-            failures = 1 if loop.time() - started > STABLE_S else failures + 1
+            lasted = loop.time() - started
+            failures = 1 if lasted > STABLE_S else failures + 1
             component.failures += 1
-            await asyncio.sleep(backoff.delay(failures))
+            # What was well for a while took nothing from anybody.
+            await asyncio.sleep(backoff.delay(failures, 0.0 if lasted > STABLE_S else lasted))
 
 
 async def _outcome(attempt: Callable[[], Coroutine[Any, Any, None]]) -> Exception | None:

@@ -69,8 +69,18 @@ make_venv() {
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is older than Python 3.11."
     [ -x "$program/bin/python" ] || "$python" -m venv "$program" ||
         fail "No virtual environment could be made; on Debian install python3-venv."
-    "$program/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "$from" ||
+    source=$from
+    if [ -d "$from" ]; then # pip builds in the folder itself: not in a checkout that belongs to somebody else
+        copy=$(mktemp -d)
+        trap 'rm -rf "$copy"' EXIT
+        (cd "$from" && tar --exclude=.git --exclude=.venv --exclude=build --exclude='*.egg-info' -cf - .) |
+            tar -xf - -C "$copy"
+        source=$copy
+    fi
+    "$program/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "$source" ||
         fail "pip could not install $from; what was installed before still is."
+    folder 0755 root root "$root/usr/local/bin"
+    ln -sf "/opt/$name/bin/$name" "$root/usr/local/bin/$name"
 }
 
 install_files() {

@@ -188,15 +188,15 @@ def swallows(handler: ast.ExceptHandler) -> bool:
     return broad and not isinstance(handler.body[-1], ast.Raise)
 
 
-def test_errors_that_nobody_foresaw_stop_in_the_supervisor_only_where_a_comment_says_why() -> None:
+def test_errors_that_nobody_foresaw_stop_in_two_places_where_a_comment_says_why() -> None:
     found = [
         (path, node.lineno)
         for path in FILES
         for node in ast.walk(tree(path))
         if isinstance(node, ast.ExceptHandler) and swallows(node)
     ]
-    assert {path for path, _ in found} <= {ROOT / "gateway/supervisor.py"}
-    assert 1 <= len(found) <= 2
+    assert {path for path, _ in found} == {ROOT / "gateway/supervisor.py", ROOT / "gateway/cli/__init__.py"}
+    assert len(found) == 2
     for path, line in found:
         assert "#" in path.read_text(encoding="utf-8").splitlines()[line - 1]
 

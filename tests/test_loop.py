@@ -43,3 +43,29 @@ def test_names_are_looked_up_and_a_name_that_is_not_there_is_an_oserror() -> Non
 
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(look_up())
+
+
+def test_a_question_that_is_open_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often devices try again while a name server is silent, there is one thread for each name."""
+    answer = threading.Event()
+    asked: list[object] = []
+
+    def silent(*question: object) -> list[object]:
+        asked.append(question)
+        answer.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+
+    async def try_again_and_again() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await loop.getaddrinfo("plc.example", 502)
+        answer.set()
+        assert await loop.getaddrinfo("plc.example", 502) == []
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(try_again_and_again())
+    assert len(asked) <= 2

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from gateway.buffer.stored import Stored
 from gateway.buffer.tables import Level, Limits
 from gateway.buffer.waiting import Waiting
 from gateway.buffer.writer import Writer, outlast
-from gateway.errors import StorageError
+from gateway.errors import StorageError, told
 from gateway.model import Batch, Gap, Ledger
 from gateway.supervisor import now_ms
 
@@ -48,6 +48,7 @@ class Buffer:
 
     def __init__(self, writer: Writer, limits: Limits, commit_interval: float) -> None:
         self.error: StorageError | None = None
+        self.listeners: list[Callable[[], None]] = []
         self._writer = writer
         self._limits = limits
         self._interval = commit_interval
@@ -93,7 +94,9 @@ class Buffer:
         store = self._writer.store
         if device not in store.tables.stream_ids or store.stopped_ms is None:
             return None
-        return Gap(now, "gateway-stopped", {"from": store.stopped_ms, "to": now})
+        # A clock that is behind the last commit cannot say until when.
+        until = now if now >= store.stopped_ms else None
+        return Gap(now, "gateway-stopped", {"from": store.stopped_ms, "to": until})
 
     def append(self, batch: Batch) -> asyncio.Future[bool]:
         """Give a batch to the next commit; the future tells, once that is done, whether it is on disk.
@@ -118,7 +121,7 @@ class Buffer:
             lambda store: store.take(after, upto, readings=readings, skip_topics=held_back),
             undo=lambda rows: self.release(row.id for row in rows),
         )
-        if self._writer.store.corrupt:
+        if self._writer.store.condemned:
             self._work.set()
         return rows
 
@@ -126,6 +129,12 @@ class Buffer:
         """Let `take` give these rows again: they were not delivered."""
         rows = list(ids)
         self._writer.start(lambda store: store.release(rows))
+
+    async def reject(self, ids: Collection[int]) -> None:
+        """Give up rows that the broker can never take: the next commit drops them, and a `rejected` gap tells."""
+        rows = list(ids)
+        await self._writer.run(lambda store: store.reject(rows))
+        self._work.set()
 
     async def acknowledge(self, ids: Collection[int], *, soon: bool = False) -> None:
         """Delete rows that the broker has; returns when that is on disk.
@@ -197,6 +206,7 @@ class Buffer:
         if self.error is not None:
             log.info("buffer: the disk takes data again")
             self.error = None
+            self._tell()
 
     async def _after_commit(self) -> None:
         async with self._committed:
@@ -208,9 +218,14 @@ class Buffer:
 
     def _fail(self, error: StorageError) -> None:
         if self.error is None or str(self.error) != str(error):
-            log.error("buffer: %s %s", error, error.do)
+            log.error("buffer: %s", told(str(error), error.do))
         self.error = error
         self._waiting.shed(failing=True)
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     async def _close(self) -> None:
         try:

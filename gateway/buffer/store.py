@@ -42,7 +42,7 @@ class Store:
         self.identity = identity
         self.tables = Tables()
         self.in_flight: dict[int, Row] = {}
-        self.corrupt: list[Row] = []
+        self.condemned: list[tuple[Row, str]] = []
         self.metas: dict[tuple[object, ...], int] = {}
         self._metas_by_id: dict[int, Meta] = {}
         self.stopped_ms: int | None = None
@@ -102,10 +102,10 @@ class Store:
     def commit(self, batches: Sequence[Batch], acked: Collection[int], now_ms: int) -> frozenset[str]:
         """Store, count and delete in one durable transaction; give the devices of which something was dropped."""
         transaction = Transaction(self, now_ms)
-        self.connection.execute("BEGIN IMMEDIATE")
         try:
+            self.connection.execute("BEGIN IMMEDIATE")
             transaction.acknowledge(acked)
-            transaction.drop_corrupt(self.corrupt)
+            transaction.drop_condemned(self.condemned)
             transaction.expire()
             for batch in batches:
                 transaction.append(batch)
@@ -122,8 +122,8 @@ class Store:
 
     def _take_over(self, transaction: Transaction, acked: Iterable[int]) -> None:
         self.tables = transaction.tables
-        self.release([*acked, *(row.id for row in self.corrupt)])
-        self.corrupt.clear()
+        self.release([*acked, *(row.id for row, _ in self.condemned)])
+        self.condemned.clear()
         # The rows are on disk: whatever fails from here on must not make anyone store them again.
         with suppress(sqlite3.Error):
             self._shrink()
@@ -151,7 +151,7 @@ class Store:
                 self._close_gap(row)
             stored = self._decode(row, gap, blob)
             if stored is None:
-                self.corrupt.append(row)
+                self.condemned.append((row, "corrupt"))
                 continue
             taken.append(stored)
             size, count = size + row.size, count + row.readings
@@ -169,15 +169,16 @@ class Store:
     def _scan(
         self, after: int, upto: int | None, skip_topics: Collection[str]
     ) -> Iterator[tuple[Row, bytes | None, bytes]]:
-        held_back = self._metas_on(skip_topics)
+        held_back = ",".join(map(str, self._metas_on(skip_topics)))
         cursor = self.connection.execute(
-            f"SELECT {ROW}, gap FROM batches WHERE id > ? AND id <= ? ORDER BY id",  # noqa: S608 -- our own words only
+            f"SELECT {ROW}, gap FROM batches"  # noqa: S608 -- our own words and numbers only
+            f" WHERE id > ? AND id <= ? AND meta NOT IN ({held_back}) ORDER BY id",
             (after, EVERYTHING if upto is None else upto),
         )
         with closing(cursor):
             for *columns, gap in cursor:
                 row = Row(*columns)
-                if row.id not in self.in_flight and row.meta not in held_back:
+                if row.id not in self.in_flight:
                     blob = self.connection.execute("SELECT blob FROM blobs WHERE id = ?", (row.id,)).fetchone()
                     yield row, gap, b"" if blob is None else blob[0]
 
@@ -203,6 +204,10 @@ class Store:
         """Let `take` give these rows again, and the buffer drop them if it must."""
         for row in ids:
             self.in_flight.pop(row, None)
+
+    def reject(self, ids: Iterable[int]) -> None:
+        """Let the next commit drop these rows, which are in flight: the broker can never take them."""
+        self.condemned += [(self.in_flight[row], "rejected") for row in ids if row in self.in_flight]
 
     def retire_topic(self, topic: str) -> None:
         """Forget a topic whose device is gone and whose retained messages were cleared."""

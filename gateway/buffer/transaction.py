@@ -143,9 +143,10 @@ class Transaction:
 
     # What gives way.
 
-    def drop_corrupt(self, rows: Iterable[Row]) -> None:
-        """Drop rows whose blobs cannot be read back."""
-        self._drop(list(rows), "corrupt")
+    def drop_condemned(self, rows: Iterable[tuple[Row, str]]) -> None:
+        """Drop rows that cannot be read back, or that the broker can never take."""
+        for reason in ("corrupt", "rejected"):
+            self._drop([row for row, why in rows if why == reason], reason)
 
     def expire(self) -> None:
         """Drop what has waited longer than `max_age`, in time that the gateway ran."""

@@ -1,11 +1,12 @@
 """The command line: one file a command."""
 
+import logging
 import sys
 from typing import Any
 
 import click
 
-from gateway.errors import ConfigError, GatewayError
+from gateway.errors import ConfigError, GatewayError, told
 from gateway.version import VERSION
 
 _COMMANDS = {
@@ -16,6 +17,8 @@ _COMMANDS = {
     "demo": "gateway.cli.demo:demo",
     "version": "gateway.cli.version:version",
 }
+
+log = logging.getLogger(__name__)
 
 FAILED = 1
 WRONG_USE = 2
@@ -59,9 +62,14 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.stderr.write(f"{error}\n")
         sys.exit(WRONG_USE)
     except GatewayError as error:
-        sys.stderr.write(f"edge-gateway: {error}{f'. {error.do}' if error.do else ''}\n")
+        sys.stderr.write(f"edge-gateway: {told(str(error), error.do)}\n")
         sys.exit(FAILED)
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): nobody is left to tell.
         sys.stderr.close()
+        sys.exit(FAILED)
+    except Exception as error:  # the last resort: a bug, or a full disk under stdout, is a sentence too
+        if logging.getLogger().handlers:  # the daemon's log keeps the traceback
+            log.exception("unexpected error, please report it")
+        sys.stderr.write(f"edge-gateway: unexpected {type(error).__name__}: {error}. Please report it.\n")
         sys.exit(FAILED)

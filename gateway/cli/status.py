@@ -40,7 +40,7 @@ def status(path: Path, as_json: bool) -> None:
 
     Exits with 0 if it is ok; with 1 if it is degraded, failing or not running; with 2 if the config is wrong.
     """
-    health = ask(load(path).http)
+    health = ask(load(path, elsewhere=True).http)
     if as_json:
         click.echo(orjson.dumps(health, option=orjson.OPT_INDENT_2))
     else:

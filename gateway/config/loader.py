@@ -1,6 +1,7 @@
 """Reads a config file: gives a Config that is complete, or a ConfigError with everything that is wrong with it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from gateway.config.schema import Config
 from gateway.errors import ConfigError, Problem
 
 
-def load(path: Path) -> Config:
-    """Read the config at `path`. Raises ConfigError with every problem, each with file, line and column."""
+def load(path: Path, *, elsewhere: bool = False) -> Config:
+    """Read the config at `path`. Raises ConfigError with every problem, each with file, line and column.
+
+    `elsewhere`: the config is that of another process; its files and secrets need not be within our reach.
+    """
     file = str(path)
     root, problems = read(file, _text(path))
     if root is None or not isinstance(root.value, dict):
@@ -23,7 +27,7 @@ def load(path: Path) -> Config:
     filled, complaints = defaults.apply(root)
     problems += [Problem(file, *place, where, text) for place, where, text in complaints]
     problems += raw.problems(file, filled)
-    config, found = _build(file, filled, path.absolute().parent)
+    config, found = _build(file, filled, {files.FOLDER: path.absolute().parent, files.ELSEWHERE: elsewhere})
     if config is None or problems or found:
         raise ConfigError(report.ordered(problems + found))
     return config
@@ -52,25 +56,25 @@ def _no_config(file: str, root: Node | None) -> Problem:
     return Problem(file, *place, "", text if root is None else "must hold keys: gateway:, mqtt:, devices: and others")
 
 
-def _build(file: str, root: Node, folder: Path) -> tuple[Config | None, list[Problem]]:
+def _build(file: str, root: Node, context: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
     """Validate. What spans devices is looked at even where single devices are wrong, with the others."""
     data = root.plain()
-    config, errors = _validate(data, folder)
+    config, errors = _validate(data, context)
     problems = [problem for error in errors for problem in report.problems(file, root, error)]
     if config is not None:
         return config, problems
     if errors and all(error["loc"][:1] == ("devices",) and len(error["loc"]) > 1 for error in errors):
         broken = {error["loc"][1] for error in errors}
         kept = [position for position in range(len(data["devices"])) if position not in broken]
-        errors = _validate({**data, "devices": [data["devices"][n] for n in kept]}, folder)[1] if kept else []
+        errors = _validate({**data, "devices": [data["devices"][n] for n in kept]}, context)[1] if kept else []
         problems += [problem for error in errors for problem in report.problems(file, root, error, kept)]
     return None, problems
 
 
-def _validate(data: Any, folder: Path) -> tuple[Config | None, list[ErrorDetails]]:
+def _validate(data: Any, context: Mapping[str, Any]) -> tuple[Config | None, list[ErrorDetails]]:
     # JSON, not Python objects: in pydantic's strict mode only JSON's lists and texts may become tuples and paths.
     text = json.dumps(data, allow_nan=False)
     try:
-        return Config.model_validate_json(text, strict=True, context={files.FOLDER: folder}), []
+        return Config.model_validate_json(text, strict=True, context=dict(context)), []
     except ValidationError as error:
         return None, error.errors(include_url=False, include_input=False)

@@ -17,7 +17,7 @@ async def run_broker(port: int, certificate: Path, key: Path) -> AsyncIterator[N
         from amqtt.errors import BrokerError
     except ImportError as error:
         raise GatewayError(
-            "the demo needs the package amqtt", do="Install it with: pip install 'edge-gateway[demo]'."
+            "the demo needs the package amqtt", do="Run `make demo` in the checkout, which installs it."
         ) from error
     logging.getLogger("amqtt").setLevel(logging.CRITICAL)
     logging.getLogger("transitions").setLevel(logging.CRITICAL)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Collection, Iterable
 from typing import Final, Protocol
 
@@ -15,6 +16,8 @@ from gateway.publisher.reasons import NO_MATCHING_SUBSCRIBERS, PublishRefusedErr
 from gateway.publisher.window import Priority, Window
 
 _LAST_COMMIT_S: Final = 0.5
+
+log = logging.getLogger(__name__)
 
 
 class Rows(Protocol):
@@ -32,6 +35,9 @@ class Rows(Protocol):
     def release(self, ids: Iterable[int]) -> None:
         """Let `take` give these rows again."""
 
+    async def reject(self, ids: Collection[int]) -> None:
+        """Drop rows, with a gap record: the broker can never take them."""
+
     async def acknowledge(self, ids: Collection[int], *, soon: bool = False) -> None:
         """Delete rows; returns when that is on disk. Once called, it is done even if nobody waits any more."""
 
@@ -45,10 +51,10 @@ class Rows(Protocol):
 class _Parts:
     """How many messages of a row are still to be acknowledged, and whether one was refused."""
 
-    __slots__ = ("left", "refused")
+    __slots__ = ("left", "refused", "total")
 
     def __init__(self) -> None:
-        self.left = 0
+        self.total = self.left = 0
         self.refused = False
 
 
@@ -77,7 +83,8 @@ class Delivery:
         """Note the messages that rows were packed into, before the first of them is sent."""
         for message in messages:
             for row in message.rows:
-                self._open.setdefault(row, _Parts()).left += 1
+                parts = self._open.setdefault(row, _Parts())
+                parts.total, parts.left = parts.total + 1, parts.left + 1
 
     async def send(self, message: Message, priority: Priority) -> None:
         """Publish a message as soon as there is a place; what becomes of it is settled when its PUBACK comes."""
@@ -94,6 +101,23 @@ class Delivery:
         self._component.refuse(message.topic, str(error))
         self._holds.hold(message.topic)
         self._settle(message, delivered=False)
+
+    async def give_up(self, message: Message) -> None:
+        """Drop a sample that is larger than any message the broker takes, so that it does not block the rest.
+
+        Where other samples of its row came before it in messages of their own, the row waits, and so does its topic.
+        """
+        error = PublishRefusedError.too_large(f"{message.topic}/data", len(message.payload))
+        (row,) = message.rows
+        if self._open[row].total > 1:
+            self.refuse(message, error)
+            return
+        log.warning("mqtt: given up, a gap record tells of it: %s", error)
+        self._component.rejected += 1
+        await self._buffer.reject([row])
+        del self._open[row]
+        self._settled.set()
+        self._settled.clear()
 
     async def run(self) -> None:
         """Acknowledge to the buffer what the broker has acknowledged, in groups."""

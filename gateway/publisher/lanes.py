@@ -69,7 +69,11 @@ class Lane:
         """Send for ever. Raises PublishError when the session is over."""
         while True:
             rows = await self._next()
-            messages = self._pack(rows)
+            try:
+                messages = self._pack(rows)
+            except BaseException:
+                self._buffer.release([row.id for row in rows])
+                raise
             self._delivery.expect(messages)
             for message in messages:
                 await self._send(message)
@@ -81,8 +85,7 @@ class Lane:
 
     async def _send(self, message: Message) -> None:
         if not message.fits:
-            too_large = PublishRefusedError.too_large(f"{message.topic}/data", len(message.payload))
-            self._delivery.refuse(message, too_large)
+            await self._delivery.give_up(message)
             return
         try:
             await self._explain(message.meta)
@@ -125,6 +128,8 @@ class Lane:
         if rows:
             self._cursor = rows[-1].id
         else:
+            # Past what is held back, too: it is looked for again only once its time has come (`rewind`).
+            self._cursor = max(self._cursor, newest)
             self._sent_to = newest
             self._pause.set()
             self._pause.clear()

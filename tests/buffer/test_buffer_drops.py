@@ -46,7 +46,7 @@ def test_one_device_that_fills_the_buffer_keeps_its_newest_batches_readable(path
     for seed in range(100):
         commit(store, bulky("press-1", seed))
     rows = take_all(store)
-    assert store.corrupt == []
+    assert store.condemned == []
     lost = {seq for first, last in ranges(gaps(rows)) for seq in range(first, last + 1)}
     stored = seqs(rows, "press-1")
     assert sorted([*lost, *stored]) == list(range(1, stored[-1] + 1))

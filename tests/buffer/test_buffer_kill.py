@@ -51,7 +51,7 @@ class Consumer:
         assert epoch in (None, store.epoch)
         assert_lawful(store)
         rows = take_all(store)
-        assert store.corrupt == []
+        assert store.condemned == []
         there = {sample.ts for row in rows for sample in row.samples}
         assert not [sample for row in rows for sample in row.samples if isinstance(sample, Gap)]
         assert self.stored - self.acknowledged <= there

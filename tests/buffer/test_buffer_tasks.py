@@ -118,9 +118,12 @@ async def test_time_off_is_from_the_last_commit_before_this_start(path: Path) ->
         assert buffer.time_off("press-1", NOW) is None
     async with running(path) as buffer:
         await buffer.append(batch_of("press-2"))
-        gap = buffer.time_off("press-1", NOW)
+        gap = buffer.time_off("press-1", after + 5000)
         assert gap is not None
-        assert (gap.reason, gap.fields["to"]) == ("gateway-stopped", NOW)
+        assert (gap.reason, gap.fields["to"]) == ("gateway-stopped", after + 5000)
+        behind = buffer.time_off("press-1", before - 1)
+        assert behind is not None
+        assert behind.fields["to"] is None, "a clock that is behind the last commit cannot say until when"
         assert before <= gap.fields["from"] <= after
         assert buffer.time_off("press-3", NOW) is None
 

@@ -124,6 +124,15 @@ class Gateway(Child):
         with contextlib.closing(sqlite3.connect(self.buffer_file)) as connection:
             return dict(connection.execute("SELECT device, next_seq - 1 FROM streams"))
 
+    def waiting_seqs(self) -> dict[str, set[int]]:
+        """The seqs that wait on the disk of a stopped gateway, for each device: a slow broker may leave some."""
+        waiting: dict[str, set[int]] = {device: set() for device in self.last_seqs()}
+        query = "SELECT device, first_seq, samples FROM batches JOIN streams ON streams.id = batches.stream"
+        with contextlib.closing(sqlite3.connect(self.buffer_file)) as connection:
+            for device, first, samples in connection.execute(query):
+                waiting[device].update(range(first, first + samples))
+        return waiting
+
     def unaccounted(self) -> int:
         """What the ledger of a stopped gateway leaves unexplained, read from its file."""
         with contextlib.closing(sqlite3.connect(self.buffer_file)) as connection:

@@ -1,5 +1,6 @@
 """What the field throws at a gateway, against the running command: told by name, and nothing is lost or invented."""
 
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.broker import Broker, require_mosquitto
-from tests.end_to_end.books import book_of
+from tests.broker import Broker, Received, require_mosquitto
+from tests.end_to_end.books import book_of, keep_books
 from tests.end_to_end.rig import Gateway, configure, plant, running
 
 pytestmark = pytest.mark.timeout(240)
@@ -120,3 +121,39 @@ async def test_bad_answers_of_a_plc_become_qualities_and_never_values(tmp_path: 
             assert not book_of(consumer.messages, "press-1").holes("served")
             assert not book_of(consumer.messages, "meter-1").holes("served")
     assert "Traceback" not in gateway.said
+
+
+async def test_a_sample_larger_than_the_broker_takes_is_told_in_a_gap_and_blocks_nothing(tmp_path: Path) -> None:
+    """P4, P6: one sample is over the Maximum Packet Size: a `rejected` gap names it, and the rest flows."""
+    async with plant(tmp_path) as simulated:
+        with Broker(tmp_path / "broker", kind="mosquitto", settings="max_packet_size 700\n") as broker:
+            consumer = await broker.subscribe("#")
+            config = configure(tmp_path, simulated.where, broker, health_interval="0s")
+            config["devices"] = config["devices"][:2]
+            async with running(Gateway(tmp_path, config)) as gateway:
+                await consumer.until(
+                    lambda all_: any(gap["reason"] == "rejected" for gap in gaps_of(all_, "press-1")), within=60
+                )
+                await gateway.until(lambda now: now["devices"]["meter-1"]["ledger"]["acked"] > 100)
+                assert await gateway.end() == 0
+                assert gateway.unaccounted() == 0
+            assert not book_of(consumer.messages, "press-1").missing()
+
+
+async def test_sighup_does_not_end_it(tmp_path: Path) -> None:
+    """A reload is not there yet: it is said, health shows it, and polling goes on."""
+    async with plant(tmp_path) as simulated:
+        with Broker(tmp_path / "broker", kind="mosquitto") as broker:
+            async with running(Gateway(tmp_path, configure(tmp_path, simulated.where, broker))) as gateway:
+                await gateway.until(lambda now: now["ledger"]["acked"] > 0)
+                assert gateway.process is not None
+                gateway.process.send_signal(signal.SIGHUP)
+                health = await gateway.until(lambda now: now["config"]["last_error"])
+                assert "not available" in health["config"]["last_error"]
+                await gateway.until(lambda now: now["ledger"]["acked"] > health["ledger"]["acked"])
+                assert await gateway.end() == 0
+
+
+def gaps_of(messages: list[Received], device: str) -> list[dict[str, Any]]:
+    """The gap records of a device so far."""
+    return [gap for (name, _), book in keep_books(messages).items() if name == device for gap in book.gaps]

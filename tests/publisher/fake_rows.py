@@ -15,6 +15,7 @@ class FakeRows:
         self.rows: dict[int, Stored] = {}
         self.in_flight: set[int] = set()
         self.acknowledged: list[int] = []
+        self.rejected: list[int] = []
         self.retired: list[str] = []
         self.asked_soon = 0
         self.commits = asyncio.Event()
@@ -59,6 +60,19 @@ class FakeRows:
             self.in_flight.remove(row)
         self.acknowledged += ids
         _pulse(self._drained)
+
+    async def reject(self, ids: Collection[int]) -> None:
+        for row in ids:
+            del self.rows[row]
+            self.in_flight.remove(row)
+        self.rejected += ids
+        _pulse(self._drained)
+
+    async def until_rejected(self, count: int) -> None:
+        """Wait until so many rows were given up."""
+        async with asyncio.timeout(30):
+            while len(self.rejected) < count:
+                await self._drained.wait()
 
     async def wait(self, after: int) -> None:
         while self.last_id <= after:

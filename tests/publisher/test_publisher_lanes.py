@@ -72,13 +72,16 @@ async def test_the_brokers_own_packet_limit_is_kept(tmp_path: Path) -> None:
         line = Line(section(broker), metas=[wide, huge])
         line.rows.put(wide, *[sample(*[count + 0.5] * 200) for count in range(50)])
         line.rows.put(huge, sample("x" * 21000))
+        line.rows.put(huge, sample("y" * 2100))
         async with line.running():
             await consumer.until(lambda messages: len(samples(messages)) == 50)
-            await line.until_refused("saw-2")
+            await consumer.until(lambda messages: len(samples(messages, "saw-2")) == 1)
+            await line.rows.until_rejected(1)
             assert line.component.state is MqttState.CONNECTED
-            assert "Maximum Packet Size" in line.component.refusals["factory/hall-3/saw-2"]
-            await line.rows.until_acknowledged(1)
-        assert list(line.rows.rows) == [2]
+            assert line.component.refusals == {}
+            await line.rows.until_acknowledged(2)
+        assert line.rows.rejected == [2]
+        assert not line.rows.rows, "what is too large for ever blocks nothing"
 
 
 async def test_a_message_may_wait_to_be_filled_but_not_a_bad_quality(broker: Broker) -> None:

@@ -126,7 +126,7 @@ class Decoder:
             values[position] = values[position] & mask != 0
         for position in self._texts:
             try:
-                values[position] = values[position].rstrip(b"\0 ").decode()
+                values[position] = values[position].partition(b"\0")[0].rstrip(b" ").decode()
             except UnicodeDecodeError:
                 bad[position] = INVALID_STRING
         return Decoded(tuple(values), bad)

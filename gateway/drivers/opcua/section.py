@@ -84,6 +84,13 @@ class OpcuaTag(CheckedTag):
         """The type shows with each value: a node may hold anything, arrays too."""
         return "*"
 
+    def faults(self) -> Iterator[Fault]:
+        """Give a deadband that is a share of nothing."""
+        yield from super().faults()
+        if self.relative_deadband and self.range is None:
+            text = f"{self.deadband} of what? Write range: [low, high] too; the server's EURange is not read yet"
+            yield Fault(("deadband",), text)
+
 
 class Security(Checked, Section):
     """How the connection is protected, and where the certificates are."""

@@ -106,7 +106,8 @@ class _OpenMessage:
 
     def takes(self, row: Stored) -> bool:
         """Whether the row's samples may stand in this message."""
-        return (self._epoch, self._meta.id, self._meta.topic) == (row.epoch, row.meta.id, row.meta.topic)
+        ours, theirs = self._meta, row.meta
+        return (self._epoch, ours.id, ours.topic, ours.labels) == (row.epoch, theirs.id, theirs.topic, theirs.labels)
 
     def add(self, row: Stored) -> Iterator[Message]:
         """Add a row's samples; gives the messages that are full."""
