@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.buffer import Buffer
-from gateway.drivers.base import DeviceSection, Driver, Shared
+from gateway.drivers.base import NOTIFICATIONS_LOST, DeviceSection, Driver, Shared
 from gateway.errors import DeviceError
 from gateway.model import ALL_TAGS, Batch, DeviceState, Gap, Meta, Sample
 from gateway.schedule import Schedule
@@ -173,7 +173,7 @@ class Poller:
 
     async def _store_changes(self, driver: Driver) -> None:
         async for notification in driver.changes():
-            if notification.gaps:
+            if any(gap.reason == NOTIFICATIONS_LOST for gap in notification.gaps):
                 # What was lost may have been the last word on a tag: all are read again.
                 self._shaper.clear()
                 self._look.set()

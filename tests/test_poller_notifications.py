@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.drivers.base import Notification
+from gateway.drivers.base import NOTIFICATIONS_LOST, Notification
 from gateway.model import DeviceState, Gap, Sample
 from gateway.poller import HEARTBEAT_LOOKS
 from tests.poller_line import MIB, NEVER_S, all_bad, device, flood, line, lost
@@ -65,6 +65,23 @@ async def test_what_a_server_says_it_lost_is_stored_as_a_gap(tmp_path: Path) -> 
         plc.sent.put_nowait(Notification((), (gap,), "overflow"))
         await plc.next_taken()
         assert [(found.reason, found.fields["tags"]) for found in await on.gaps()] == [("source-overflow", ["level"])]
+
+
+async def test_after_notifications_were_lost_all_tags_are_read_at_once(tmp_path: Path) -> None:
+    """P5: the last word on a tag may have been among them; its old value must not stand until the heartbeat."""
+    plc = Plc(subscribes=True)
+    async with line(tmp_path, device(plc, deadband=0.0, heartbeat=NEVER_S)) as on:
+        plc.notify(Sample.good(1, (0, 1), (1, 2)))
+        await plc.next_taken()
+        plc.sent.put_nowait(Notification((), (Gap(5, NOTIFICATIONS_LOST, {"count": 1, "to": 5}),), "lost"))
+        await plc.next_taken()
+        read = await plc.next_read()
+        assert read.columns == (0, 1)
+        read.give(1, 7, ts=6)
+        found = await on.samples()
+        while len(found) < 2:
+            found = await on.samples()
+        assert [sample.values for sample in found] == [(1, 2), (1, 7)]
 
 
 async def test_tags_that_are_silent_are_read_at_their_heartbeat(tmp_path: Path) -> None:

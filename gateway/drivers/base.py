@@ -14,6 +14,8 @@ from gateway.model import Gap, Sample
 from gateway.quantities import Duration, Name, PositiveDuration
 
 DEFAULT_HEARTBEAT_S: Final = 900.0
+NOTIFICATIONS_LOST: Final = "notifications-lost"
+"""The reason of a gap after which nobody knows what the tags' values are until they are read."""
 
 
 class Section(BaseModel):
@@ -183,6 +185,7 @@ class DeviceSection(Section):
 
 __all__ = [
     "DEFAULT_HEARTBEAT_S",
+    "NOTIFICATIONS_LOST",
     "Deadband",
     "DeviceSection",
     "Driver",

@@ -15,7 +15,7 @@ from asyncua import ua
 from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
 
-from gateway.drivers.base import Notification
+from gateway.drivers.base import NOTIFICATIONS_LOST, Notification
 from gateway.drivers.opcua.faults import CONNECTION_LOST, device_errors, refused
 from gateway.drivers.opcua.messages import Published, publish_response
 from gateway.drivers.opcua.samples import in_samples
@@ -146,7 +146,7 @@ class Subscription:
             return []  # a message from before, late: it fills a hole that was told
         consumed = 0 if published.keep_alive else 1
         self._next_sequence = (published.sequence + consumed - 1) % _NUMBERS + 1
-        return [Gap(rx, "notifications-lost", {"count": ahead, "to": rx})] if ahead else []
+        return [Gap(rx, NOTIFICATIONS_LOST, {"count": ahead, "to": rx})] if ahead else []
 
     def _overflowed(self, published: Published, rx: int) -> list[Gap]:
         tags = sorted({self._names[column] for column, value in published.changes if value.overflowed})
