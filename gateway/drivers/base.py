@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from gateway.model import Gap, Sample
-from gateway.quantities import Duration, Name, PositiveDuration
+from gateway.quantities import Name, PositiveDuration
 
 DEFAULT_HEARTBEAT_S: Final = 900.0
 NOTIFICATIONS_LOST: Final = "notifications-lost"
@@ -189,7 +189,6 @@ __all__ = [
     "Deadband",
     "DeviceSection",
     "Driver",
-    "Duration",
     "Notification",
     "Percent",
     "Section",
