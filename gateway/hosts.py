@@ -47,3 +47,22 @@ def is_loopback(host: str) -> bool:
 
 Host = Annotated[str, AfterValidator(parse_host), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 253})]
 """A DNS name or an IP address."""
+
+
+def parse_endpoint(text: str) -> tuple[str, int | None]:
+    """Give host and port of `host`, `host:port` or `[host]:port`; None where no port is written. Raises ValueError."""
+    head, colon, port = text.rpartition(":")
+    if not colon or (head.count(":") and not head.endswith("]")) or not port.isdecimal():
+        return parse_host(text), None
+    if not 1 <= int(port) <= 65535:
+        raise ValueError(f"{port} is not a port; ports go from 1 to 65535")
+    return parse_host(head), int(port)
+
+
+def _checked_endpoint(text: str) -> str:
+    parse_endpoint(text)
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_checked_endpoint), WithJsonSchema({"type": "string", "minLength": 1})]
+"""A host, with or without a port."""

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.checked import Later, LaterValues
 from gateway.config.nodes import Node
-from gateway.drivers import LATER_PROTOCOLS, Device
+from gateway.drivers import Device
 from gateway.drivers.base import DeviceSection
 
 SECTIONS: Final[dict[str, type[DeviceSection]]] = {
@@ -93,8 +93,6 @@ def _protocol(tag: object) -> str:
     choices = _list(SECTIONS)
     if tag is None:
         return f"is missing; write protocol: with {choices}"
-    if tag in LATER_PROTOCOLS:
-        return f"{tag} is not available in this version; there are {_list(SECTIONS, 'and')}"
     return f"there is no protocol {str(tag)!r}; write {choices}{_near(str(tag), SECTIONS)}"
 
 

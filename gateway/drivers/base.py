@@ -1,7 +1,7 @@
 """The contract between the gateway and a protocol: the section that configures a device, and the open driver."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -66,6 +66,13 @@ class Tag(Section):
     )
     heartbeat: PositiveDuration | None = Field(default=None, description="default: the device's heartbeat")
     range: tuple[Decimal, Decimal] | None = Field(default=None, description="[low, high]")
+    min: Decimal | None = Field(default=None, description="a (scaled) value below it is bad:out-of-range")
+    max: Decimal | None = Field(default=None, description="a (scaled) value above it is bad:out-of-range")
+    map: Mapping[int, str] | None = Field(
+        default=None,
+        description="names for raw whole numbers, such as {0: stopped, 1: running}; a number without a name is sent "
+        "as it is, as uncertain:unmapped",
+    )
 
     @property
     def source(self) -> str:
@@ -88,11 +95,13 @@ class Shared:
     """What the devices of one running gateway share.
 
     `links` are the open connections that several devices use (one TCP endpoint with several units, one serial
-    line), by the link's own key; a driver puts the link there that the next device on it will find.
+    line), by the link's own key; a driver puts the link there that the next device on it will find. `memory` holds,
+    by the device's name, what a connection learned about a device and the next one should know; nobody else reads it.
     """
 
     gateway_id: str
     links: dict[Hashable, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,14 @@ class Driver(ABC):
         where the answers came so far apart that one timestamp would be untrue.
         Raises DeviceError if the device as a whole cannot be read.
         """
+
+    def expect(self, at: float) -> None:  # noqa: B027 -- a driver need not care
+        """Note when the next read will come (monotonic seconds): what shares the line may use the time until then."""
+
+    @property
+    def slowness(self) -> str:
+        """What makes reads take longer than their interval, as a sentence for a person; empty if it is not known."""
+        return ""
 
     def changes(self) -> AsyncIterator[Notification]:
         """Give what the server notifies, until the connection ends. Raises DeviceError when it does."""

@@ -34,7 +34,7 @@ class CheckedTag(Checked, Tag):
             raise ValueError("a tag's name cannot hold control characters, nor begin or end with a space")
         return name
 
-    @field_validator("scale", "offset", mode="before")
+    @field_validator("scale", "offset", "min", "max", mode="before")
     @classmethod
     def _number(cls, value: object) -> object:
         return number(value)
@@ -57,7 +57,7 @@ class CheckedTag(Checked, Tag):
             return value
         return number(value, 'a number such as 0.2, or a share of the range such as "2%"', low=0)
 
-    @field_serializer("scale", "offset", "range", "deadband", when_used="json-unless-none")
+    @field_serializer("scale", "offset", "range", "deadband", "min", "max", when_used="json-unless-none")
     def _as_written(self, value: Any) -> Any:
         return [plain(end) for end in value] if isinstance(value, tuple) else plain(value)
 
@@ -73,6 +73,10 @@ class CheckedTag(Checked, Tag):
             yield Fault(("scale",), "0 would make every value the same; write the factor, or remove the key")
         if self.range is not None and self.range[0] >= self.range[1]:
             yield Fault(("range",), f"the low end {self.range[0]} is not below the high end {self.range[1]}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            yield Fault(("min",), f"{self.min} is above max: {self.max}, so that no value would be good")
+        if self.map is not None and not self.map:
+            yield Fault(("map",), "is empty; write names such as {0: stopped, 1: running}, or remove the key")
 
 
 def plain(value: Decimal | Percent) -> int | float | str:

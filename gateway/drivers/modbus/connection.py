@@ -20,7 +20,7 @@ from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
 from gateway.drivers.modbus.address import Table
-from gateway.drivers.modbus.plan import BIT_TABLES
+from gateway.drivers.modbus.tag import BIT_TABLES
 from gateway.errors import DeviceError
 from gateway.hosts import join
 

@@ -12,7 +12,7 @@ from gateway.drivers.modbus.link import ModbusLink, shared_link
 from gateway.drivers.modbus.plan import Block, halves, plan
 from gateway.drivers.modbus.poll import PROTOCOL_ERROR, TIMEOUT, Poll, Query, Scan
 from gateway.drivers.modbus.registers import Decoder
-from gateway.drivers.modbus.section import ModbusTcpDevice
+from gateway.drivers.modbus.section import ModbusDevice
 from gateway.errors import DeviceError
 from gateway.model import Sample
 
@@ -21,12 +21,12 @@ _REFUSED_RANGE: Final = frozenset({2, 3})
 
 
 @asynccontextmanager
-async def open_device(section: ModbusTcpDevice, shared: Shared) -> AsyncIterator[Driver]:
+async def open_device(section: ModbusDevice, shared: Shared) -> AsyncIterator[Driver]:
     """Connect to a unit, over the link that other units behind the same host and port use too.
 
     Raises DeviceError on entry if nobody accepts the connection; whether the unit answers is for the first read.
     """
-    with shared_link(shared, section.host, section.port) as link:
+    with shared_link(shared, section) as link:
         driver = ModbusDriver(section, link)
         await driver.connect()
         yield driver
@@ -35,7 +35,7 @@ async def open_device(section: ModbusTcpDevice, shared: Shared) -> AsyncIterator
 class ModbusDriver(Driver):
     """An open unit. What it refuses is remembered for as long as the driver is open."""
 
-    def __init__(self, section: ModbusTcpDevice, link: ModbusLink) -> None:
+    def __init__(self, section: ModbusDevice, link: ModbusLink) -> None:
         self._section = section
         self._link = link
         self._names = tuple(tag.name for tag in section.tags)

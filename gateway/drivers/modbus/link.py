@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from gateway.drivers.base import Shared
 from gateway.drivers.modbus.address import Table
 from gateway.drivers.modbus.connection import Answer, Connection
+from gateway.drivers.modbus.section import ModbusDevice
 from gateway.errors import DeviceError
 from gateway.hosts import join
 
@@ -79,9 +80,10 @@ class ModbusLink:
 
 
 @contextmanager
-def shared_link(shared: Shared, host: str, port: int) -> Iterator[ModbusLink]:
-    """Join the link to an endpoint, or make it; the last to leave closes it."""
-    key = ("modbus-tcp", host, port)
+def shared_link(shared: Shared, section: ModbusDevice) -> Iterator[ModbusLink]:
+    """Join the link to a device's line or endpoint, or make it; the last to leave closes it."""
+    key = section.link_key
+    host, port = section.endpoints[0]  # type: ignore[attr-defined]
     link: ModbusLink = shared.links.setdefault(key, ModbusLink(host, port))
     link.users += 1
     try:

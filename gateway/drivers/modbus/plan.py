@@ -2,14 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from gateway.drivers.modbus.address import TABLES, Table
-from gateway.drivers.modbus.section import ModbusTag
-
-BIT_TABLES: Final = frozenset({"coil", "discrete"})
-MAX_BITS: Final = 2000
-"""Coils or discrete inputs in one request (Modbus Application Protocol V1.1b3, sections 6.1 and 6.2)."""
+from gateway.drivers.modbus.tag import BIT_TABLES, MAX_BITS, ModbusTag
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from math import isfinite
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from gateway.drivers.modbus.plan import BIT_TABLES, Block
-from gateway.drivers.modbus.section import ModbusTag
+from gateway.drivers.modbus.plan import Block
+from gateway.drivers.modbus.tag import BIT_TABLES, ModbusTag
 from gateway.model import Value
 
 NOT_A_NUMBER: Final = "not-a-number"
