@@ -22,11 +22,11 @@ from gateway.health.parts import ConfigParts, Parts
 from gateway.health.report import report
 from gateway.meta import meta_of
 from gateway.model import Batch, DeviceState, Meta, MqttState
-from gateway.poller import DeviceComponent, Poller
+from gateway.poller import Poller
 from gateway.publisher.component import BrokerComponent
 from gateway.publisher.feed import Feed, Outlet, Topics
 from gateway.publisher.publisher import Publisher
-from gateway.supervisor import Backoff, now_ms, supervise
+from gateway.supervisor import now_ms, supervise
 from gateway.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,6 @@ class Gateway:
 
     buffer: Buffer
     pollers: Sequence[Poller]
-    backoffs: Sequence[Backoff]
     broker: BrokerComponent
     publisher: Publisher
     parts: Parts
@@ -60,10 +59,10 @@ class Gateway:
             async with asyncio.TaskGroup() as south:
                 polling = [
                     south.create_task(
-                        supervise(poller.component, poller.attempt, broken=DeviceState.UNREACHABLE, backoff=backoff),
+                        supervise(poller.component, poller.attempt, broken=DeviceState.UNREACHABLE),
                         name=poller.component.name,
                     )
-                    for poller, backoff in zip(self.pollers, self.backoffs, strict=True)
+                    for poller in self.pollers
                 ]
                 notify.notify(notify.READY, notify.status(f"{len(self.pollers)} devices"))
                 await stop.wait()
@@ -162,18 +161,7 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
     _tell_time_off(buffer, metas)
     publisher = Publisher(feed)
     buffer.listeners.append(publisher.look_again)
-    return Gateway(buffer, pollers, _backoffs(pollers), broker, publisher, parts)
-
-
-def _backoffs(pollers: Sequence[Poller]) -> list[Backoff]:
-    """Tell each device which others it shares an address, and so a line, with."""
-    at: dict[str, list[DeviceComponent]] = {}
-    for poller in pollers:
-        at.setdefault(poller.component.address, []).append(poller.component)
-    return [
-        Backoff(sharers=[other for other in at[poller.component.address] if other is not poller.component])
-        for poller in pollers
-    ]
+    return Gateway(buffer, pollers, broker, publisher, parts)
 
 
 def _refuse_reload(config: ConfigParts) -> None:

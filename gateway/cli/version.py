@@ -19,7 +19,7 @@ _LIBRARIES = (
     "orjson",
     "paho-mqtt",
     "pydantic",
-    "pymodbus",
+    "pyserial",
     "zstandard",
 )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway.drivers.modbus.link import ModbusLink
 from gateway.drivers.modbus.section import ModbusTcpDevice
 
 GENEROUS_S = 30.0
@@ -125,6 +126,11 @@ def open_files() -> set[int]:
 def device(port: int, tags: Sequence[dict[str, Any]], **keys: Any) -> ModbusTcpDevice:
     section = {"name": "press-1", "protocol": "modbus-tcp", "host": "127.0.0.1", "port": port, "timeout": "20s"}
     return ModbusTcpDevice.model_validate({**section, **keys, "tags": tags})
+
+
+def link_to(port: int, **keys: Any) -> ModbusLink:
+    """Make a link of its own to a port."""
+    return ModbusLink(device(port, [], **keys))
 
 
 def words(*starts: int) -> list[dict[str, Any]]:

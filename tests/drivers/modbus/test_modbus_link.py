@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from modbus_peer import Request, closed_port, open_files, serving, within
+from modbus_peer import Request, closed_port, device, link_to, open_files, serving, within
 
 from gateway.drivers.base import Shared
 from gateway.drivers.modbus.connection import Answer, WrongAnswer
@@ -64,7 +64,7 @@ WRONG: dict[str, Callable[[Request], bytes]] = {
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
 async def test_p5_a_wrong_answer_is_never_a_value_and_ends_the_connection(wrong: Callable[[Request], bytes]) -> None:
     async with serving(lambda request: request.send(wrong(request))) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         with pytest.raises(WrongAnswer, match=rf"127.0.0.1:{peer.port} \w+"):
             await read(link)
         await within(peer.closed.wait())
@@ -76,9 +76,11 @@ async def test_p5_a_wrong_answer_is_never_a_value_and_ends_the_connection(wrong:
 
 async def test_p5_a_late_frame_that_announces_more_than_there_can_be_ends_the_connection_at_once() -> None:
     async with serving() as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         await read(link)
-        peer.script = lambda request: request.send(struct.pack(">HHHBB", 1, 0, 0xFFFF, 1, 3) + request.good())
+        peer.script = lambda request: request.send(
+            struct.pack(">HHHBB", peer.requests[0].transaction, 0, 0xFFFF, 1, 3) + request.good()
+        )
         with pytest.raises(WrongAnswer, match="does not speak Modbus TCP"):
             await read(link)
         link.close()
@@ -86,7 +88,7 @@ async def test_p5_a_late_frame_that_announces_more_than_there_can_be_ends_the_co
 
 async def test_p5_unit_zero_does_not_take_the_answer_of_another_unit() -> None:
     async with serving(lambda request: request.send(request.good(7, 7, unit=1))) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         with pytest.raises(WrongAnswer, match="unit 1 instead of 0"):
             await read(link, unit=0)
         link.close()
@@ -94,7 +96,7 @@ async def test_p5_unit_zero_does_not_take_the_answer_of_another_unit() -> None:
 
 async def test_an_exception_is_an_answer_and_keeps_the_connection() -> None:
     async with serving(lambda request: request.send(request.refused(2))) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         assert [(await read(link)).refusal for _ in range(3)] == [2, 2, 2]
         assert peer.connections == 1
         link.close()
@@ -111,7 +113,7 @@ async def test_an_exception_is_an_answer_and_keeps_the_connection() -> None:
 )
 async def test_p10_each_table_is_read_with_its_own_function_code(table: str, function: int, body: bytes) -> None:
     async with serving(lambda request: request.send(request.frame(bytes((request.function,)) + body))) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         assert (await read(link, 5, 3, table=table)).payload == body[1:]
         assert (peer.requests[0].function, peer.requests[0].start, peer.requests[0].count) == (function, 5, 3)
         link.close()
@@ -125,7 +127,7 @@ async def test_an_answer_in_pieces_is_put_together() -> None:
             loop.call_later(0.005 * at, request.send, bytes((byte,)))
 
     async with serving(dribble) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         assert registers(await read(link, 10)) == [10, 11]
         assert peer.connections == 1
         link.close()
@@ -135,7 +137,7 @@ async def test_p5_a_late_answer_is_never_taken_for_the_next_one() -> None:
     """The answers to two requests that timed out come in one piece with that to a third."""
     held: list[bytes] = []
     async with serving(lambda request: held.append(request.good())) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         with pytest.raises(TimeoutError):
             await read(link, 1000, 125, timeout=SHORT_S)
         peer.script = lambda request: request.send(held[0] + request.good())
@@ -146,7 +148,7 @@ async def test_p5_a_late_answer_is_never_taken_for_the_next_one() -> None:
 
 async def test_p5_a_late_answer_between_two_requests_is_dropped() -> None:
     async with serving(lambda request: None) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         with pytest.raises(TimeoutError):
             await read(link, 1000, timeout=SHORT_S)
         peer.requests[0].send(peer.requests[0].good())
@@ -158,7 +160,7 @@ async def test_p5_a_late_answer_between_two_requests_is_dropped() -> None:
 
 async def test_p5_half_an_answer_is_never_completed_by_the_next_one() -> None:
     async with serving(lambda request: request.send(request.good()[:9])) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         with pytest.raises(TimeoutError):
             await read(link, 1000, timeout=SHORT_S)
         peer.script = lambda request: request.send(request.good())
@@ -169,7 +171,7 @@ async def test_p5_half_an_answer_is_never_completed_by_the_next_one() -> None:
 
 async def test_p5_after_a_cancelled_request_the_next_one_gets_its_own_answer() -> None:
     async with serving(lambda request: None) as peer, asyncio.TaskGroup() as group:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         asked = group.create_task(read(link, 1000), name="asked")
         await peer.asked(1)
         asked.cancel()
@@ -182,7 +184,7 @@ async def test_p5_after_a_cancelled_request_the_next_one_gets_its_own_answer() -
 
 async def test_a_reset_fails_the_request_at_once() -> None:
     async with serving(Request.reset) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         with pytest.raises(DeviceError, match="closed the connection") as lost:
             await read(link, timeout=3600.0)
         assert lost.value.reason == "connection-lost"
@@ -198,7 +200,7 @@ async def test_a_close_in_the_middle_of_an_answer_fails_the_request_at_once() ->
         request.writer.close()
 
     async with serving(half_and_close) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         with pytest.raises(DeviceError, match="closed the connection"):
             await read(link, timeout=3600.0)
         link.close()
@@ -206,7 +208,7 @@ async def test_a_close_in_the_middle_of_an_answer_fails_the_request_at_once() ->
 
 async def test_closing_the_link_fails_the_request_in_flight_at_once_and_for_good() -> None:
     async with serving() as peer, asyncio.TaskGroup() as group:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         await read(link)
         peer.script = lambda request: None
 
@@ -228,7 +230,7 @@ async def test_a_peer_that_closes_after_each_answer_is_connected_anew_for_the_ne
         request.writer.close()
 
     async with serving(answer_and_close) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         for turn in range(3):
             assert registers(await read(link, turn)) == [turn, turn + 1]
         assert peer.connections == 3
@@ -237,7 +239,7 @@ async def test_a_peer_that_closes_after_each_answer_is_connected_anew_for_the_ne
 
 async def test_a_connection_that_served_well_and_is_lost_in_flight_is_tried_anew_once_and_no_more() -> None:
     async with serving() as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         await read(link)
         peer.script = Request.reset
         with pytest.raises(DeviceError, match="closed the connection"):
@@ -248,7 +250,7 @@ async def test_a_connection_that_served_well_and_is_lost_in_flight_is_tried_anew
 
 async def test_a_silent_peer_is_given_up_after_two_requests_in_a_row() -> None:
     async with serving(lambda request: None) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         for _ in range(2):
             assert not peer.closed.is_set()
             with pytest.raises(TimeoutError):
@@ -262,7 +264,7 @@ async def test_a_silent_peer_is_given_up_after_two_requests_in_a_row() -> None:
 
 async def test_p6_a_silent_unit_does_not_cost_its_neighbour_the_connection() -> None:
     async with serving(lambda request: request.unit == 2 and request.send(request.good())) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         for turn in range(3):
             with pytest.raises(TimeoutError):
                 await read(link, unit=1, timeout=SHORT_S)
@@ -271,7 +273,7 @@ async def test_p6_a_silent_unit_does_not_cost_its_neighbour_the_connection() -> 
         link.close()
 
 
-async def test_one_request_is_in_flight_at_a_time_and_the_first_to_ask_is_the_first_to_be_served() -> None:
+async def test_one_request_is_in_flight_at_a_time_and_of_live_units_the_first_to_ask_is_served_first() -> None:
     unanswered: list[Request] = []
     most = 0
     loop = asyncio.get_running_loop()
@@ -283,10 +285,12 @@ async def test_one_request_is_in_flight_at_a_time_and_the_first_to_ask_is_the_fi
         loop.call_later(0.005, lambda: request.send(unanswered.pop().good()))
 
     async with serving(answer_later) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
+        for unit in range(3):
+            await read(link, unit=unit)
         answers = await asyncio.gather(*(read(link, start, unit=start % 3) for start in range(30)))
         assert [registers(answer) for answer in answers] == [[start, start + 1] for start in range(30)]
-        assert [request.start for request in peer.requests] == list(range(30))
+        assert [request.start for request in peer.requests[3:]] == list(range(30))
         assert (most, peer.connections) == (1, 1)
         link.close()
 
@@ -300,7 +304,7 @@ async def test_a_request_waits_for_the_delay_after_the_answer_before_it() -> Non
         request.send(request.good())
 
     async with serving(note) as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         for _ in range(4):
             await within(link.read(1, "holding", 0, 1, timeout=20.0, delay=0.05))
         assert min(after - before for before, after in itertools.pairwise(times)) >= 0.049
@@ -309,7 +313,7 @@ async def test_a_request_waits_for_the_delay_after_the_answer_before_it() -> Non
 
 async def test_a_refused_connection_says_so_and_what_to_do() -> None:
     with closed_port() as port:
-        link = ModbusLink("127.0.0.1", port)
+        link = link_to(port)
         with pytest.raises(DeviceError, match=f"^127.0.0.1:{port} refuses the connection$") as refused:
             await read(link)
     assert refused.value.reason == "connection-lost"
@@ -318,7 +322,7 @@ async def test_a_refused_connection_says_so_and_what_to_do() -> None:
 
 async def test_a_host_name_that_nobody_knows_is_a_lost_connection() -> None:
     with pytest.raises(DeviceError, match=r"not known|does not answer") as unknown:
-        await within(ModbusLink("plc.invalid", 502).connect(timeout=10.0))
+        await within(link_to(502, host="plc.invalid").connect(timeout=10.0))
     assert unknown.value.reason == "connection-lost"
 
 
@@ -334,27 +338,26 @@ def swallowing_port() -> Iterator[int]:
 
 async def test_a_host_that_swallows_packets_does_not_answer() -> None:
     with swallowing_port() as port, pytest.raises(DeviceError, match=r"does not answer$") as silent:
-        await within(ModbusLink("127.0.0.1", port).connect(timeout=SHORT_S))
+        await within(link_to(port).connect(timeout=SHORT_S))
     assert silent.value.reason == "connection-lost"
 
 
 async def test_the_last_user_closes_the_shared_link() -> None:
     shared = Shared("hall-3")
     async with serving() as peer:
-        with shared_link(shared, "127.0.0.1", peer.port) as first:
-            with shared_link(shared, "127.0.0.1", peer.port) as second:
+        with shared_link(shared, device(peer.port, [])) as first:
+            with shared_link(shared, device(peer.port, [])) as second:
                 assert first is second
                 await read(second)
             assert registers(await read(first)) == [0, 1]
             assert not peer.closed.is_set()
         await within(peer.closed.wait())
     assert peer.connections == 1
-    assert shared.links == {}
 
 
 async def test_the_socket_finds_a_vanished_peer_by_itself_and_sends_at_once() -> None:
     async with serving() as peer:
-        link = ModbusLink("127.0.0.1", peer.port)
+        link = link_to(peer.port)
         await within(link.connect(timeout=20.0))
         with client_socket(peer.port) as ours:
             assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
@@ -383,17 +386,17 @@ def is_socket(number: int) -> bool:
 
 
 async def refused_open() -> None:
-    with closed_port() as port, shared_link(Shared("hall-3"), "127.0.0.1", port) as link, pytest.raises(DeviceError):
+    with closed_port() as port, shared_link(Shared("hall-3"), device(port, [])) as link, pytest.raises(DeviceError):
         await within(link.connect(timeout=20.0))
 
 
 async def reset_read(port: int) -> None:
-    with shared_link(Shared("hall-3"), "127.0.0.1", port) as link, pytest.raises(DeviceError):
+    with shared_link(Shared("hall-3"), device(port, [])) as link, pytest.raises(DeviceError):
         await read(link)
 
 
 async def abandoned_open(port: int) -> None:
-    with shared_link(Shared("hall-3"), "127.0.0.1", port) as link, pytest.raises(TimeoutError):
+    with shared_link(Shared("hall-3"), device(port, [])) as link, pytest.raises(TimeoutError):
         await asyncio.wait_for(link.connect(timeout=20.0), timeout=0.001)
 
 
