@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
+from time import monotonic
 from typing import Final
 
 from gateway.drivers.base import Shared
@@ -15,7 +16,8 @@ from gateway.drivers.modbus.pdu import EXCEPTION, ReadRequest, Request, identifi
 from gateway.drivers.modbus.section import ModbusDevice
 from gateway.drivers.modbus.silence import Silence, gap_of
 from gateway.drivers.modbus.transports import ways_of
-from gateway.drivers.modbus.turns import Ticket, Turns, Unit, load
+from gateway.drivers.modbus.turns import Ticket, Turns
+from gateway.drivers.modbus.unit import Unit, load
 from gateway.errors import DeviceError
 
 SILENT_REQUESTS: Final = 2
@@ -59,8 +61,11 @@ class ModbusLink:
         if self.is_open:
             return
         self._dial.check()
-        ticket = Ticket(None, timeout, timeout, _now())
-        await self._turn(ticket)
+        ticket = Ticket(None, timeout, timeout, monotonic())
+        self._turns.ask(ticket)
+        self._next()
+        if self._turns.current is not ticket:
+            await self._called(ticket)
         try:
             await self._connected(timeout)
         finally:
@@ -112,7 +117,7 @@ class ModbusLink:
         """Note that the unit's poll is over; closes the connection where that is configured, and nobody needs it."""
         self._turns.unit(unit).busy_until = -inf
         self._next()
-        if self._close_after_cycle and not self._turns.in_use(_now()):
+        if self._close_after_cycle and not self._turns.in_use(monotonic()):
             self.close()
 
     def join(self, section: ModbusDevice) -> None:
@@ -149,36 +154,37 @@ class ModbusLink:
         if not self.is_open:
             self._dial.check()
         unit = self._turns.unit(number)
-        ticket = Ticket(unit, timeout, self._silence.cost(unit, timeout), _now())
-        await self._turn(ticket)
-        began = _now()
+        ticket = Ticket(unit, timeout, self._silence.cost(unit, timeout), monotonic())
+        self._turns.ask(ticket)
+        self._next()
+        if self._turns.current is not ticket:
+            await self._called(ticket)
+        began = monotonic()
         unit.ask(timeout, began)
         try:
-            await self._be_silent(delay)
-            connection = await self._connected(timeout)
+            connection = await self._prepared(delay, timeout)
             try:
                 pdu = await self._exchange(connection, unit, request, ticket)
             except DeviceError:
                 if not connection.has_answered or connection is not self._connection:
                     raise
                 # A PLC may close a connection that it served well, as idle, just while the next request is under way.
-                await self._be_silent(delay)
-                connection = await self._connected(timeout)
+                connection = await self._prepared(delay, timeout)
                 pdu = await self._exchange(connection, unit, request, ticket)
-            return pdu, connection.arrived_ms, _now() - began
+            return pdu, connection.arrived_ms, monotonic() - began
         finally:
             self._pass_on(ticket, began)
 
     async def _exchange(self, connection: Connection, unit: Unit, request: Request, ticket: Ticket) -> bytes:
-        sent_at = _now()
+        sent_at = monotonic()
         try:
             pdu = await connection.exchange(unit.number, request, ticket.window)
         except WrongAnswer:
-            self._silence.wrong(unit, ticket.timeout, _now())
+            self._silence.wrong(unit, ticket.timeout, monotonic())
             unit.failed()
             raise
         except DeviceError:
-            self._silence.give_up(unit, sent_at, ticket.timeout, _now())
+            self._silence.give_up(unit, sent_at, ticket.timeout, monotonic())
             unit.failed()
             raise
         except TimeoutError:
@@ -189,7 +195,7 @@ class ModbusLink:
             self._given_up(connection, unit, sent_at, ticket)
             raise
         finally:
-            self._silence.rested_at = _now()
+            self._silence.rested_at = monotonic()
         self._dial.answered()
         if refusal_of(pdu) in UNREACHED:
             unit.missed()
@@ -199,7 +205,7 @@ class ModbusLink:
 
     def _given_up(self, connection: Connection, unit: Unit, sent_at: float, ticket: Ticket) -> None:
         transaction = connection.give_up()
-        self._silence.give_up(unit, sent_at, ticket.timeout, _now())
+        self._silence.give_up(unit, sent_at, ticket.timeout, monotonic())
         if ticket.window < ticket.timeout:
             self._cut = (transaction, unit, sent_at + ticket.timeout)
 
@@ -208,7 +214,7 @@ class ModbusLink:
         was_live = unit.live
         unit.missed()
         # The silence of a unit that was silent before says nothing of a connection on which others answer.
-        if was_live or not connection.has_answered or not self._turns.protects(_now()):
+        if was_live or not connection.has_answered or not self._turns.protects(monotonic()):
             connection.unheard += 1
         if self._may_hang and connection.unheard >= SILENT_REQUESTS and connection is self._connection:
             self.close()
@@ -218,19 +224,22 @@ class ModbusLink:
         if self._cut is None or late.transaction != self._cut[0]:
             return
         (_, unit, until), self._cut = self._cut, None
-        if _now() <= until and refusal_of(late.pdu) not in UNREACHED:
-            self._turns.answered(unit, 0.0, _now())
+        if monotonic() <= until and refusal_of(late.pdu) not in UNREACHED:
+            self._turns.answered(unit, 0.0, monotonic())
             self._next()
 
-    async def _be_silent(self, delay: float) -> None:
-        """Wait until the line may be used."""
+    async def _prepared(self, delay: float, timeout: float) -> Connection:
+        """Wait until the line may be used, and give an open connection."""
         while True:
-            heard_at = self._connection.heard_at if self._connection is not None else -inf
-            now = _now()
-            remaining = self._silence.until(delay, heard_at, now) - now
-            if remaining <= 0:
-                return
-            await asyncio.sleep(remaining)
+            connection = self._connection
+            heard_at = connection.heard_at if connection is not None else -inf
+            now = monotonic()
+            if (until := self._silence.until(delay, heard_at, now)) > now:
+                await asyncio.sleep(until - now)
+            elif connection is not None and connection.is_usable and self._ready_at <= now:
+                return connection
+            else:
+                return await self._connected(timeout)
 
     async def _connected(self, timeout: float) -> Connection:
         connection = self._connection
@@ -239,17 +248,13 @@ class ModbusLink:
             connection = await self._dial.open(timeout, 2 * max(timeout, self._timeout))
             connection.on_late = self._late
             self._connection = connection
-            self._ready_at = _now() + self._connect_delay
-        if (remaining := self._ready_at - _now()) > 0:
+            self._ready_at = monotonic() + self._connect_delay
+        if (remaining := self._ready_at - monotonic()) > 0:
             await asyncio.sleep(remaining)
         return connection
 
-    async def _turn(self, ticket: Ticket) -> None:
+    async def _called(self, ticket: Ticket) -> None:
         """Wait for the turn. May be cancelled."""
-        self._turns.ask(ticket)
-        self._next()
-        if self._turns.current is ticket:
-            return
         ticket.called = asyncio.get_running_loop().create_future()
         try:
             await ticket.called
@@ -261,7 +266,7 @@ class ModbusLink:
             raise
 
     def _pass_on(self, ticket: Ticket, began: float | None = None) -> None:
-        now = _now()
+        now = monotonic()
         self._turns.release(now, 0.0 if began is None else now - began + self._silence.remaining(now))
         self._next()
 
@@ -272,7 +277,7 @@ class ModbusLink:
         if self._look is not None:
             self._look.cancel()
             self._look = None
-        ticket, look = self._turns.choose(_now())
+        ticket, look = self._turns.choose(monotonic())
         if ticket is not None:
             if ticket.called is not None and not ticket.called.done():
                 ticket.called.set_result(None)
@@ -291,7 +296,3 @@ def shared_link(shared: Shared, section: ModbusDevice) -> Iterator[ModbusLink]:
         yield link
     finally:
         link.leave(section)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

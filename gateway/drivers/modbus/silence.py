@@ -10,7 +10,7 @@ from math import inf
 from typing import Final
 
 from gateway.drivers.modbus.section import ModbusDevice, ModbusRtuDevice
-from gateway.drivers.modbus.turns import Unit
+from gateway.drivers.modbus.unit import Unit
 
 _CHARACTERS: Final = 3.5
 _SHORTEST_GAP_S: Final = 0.00175

@@ -10,10 +10,12 @@ Times are monotonic seconds.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
+
+from gateway.drivers.modbus.unit import LATE_S, Unit
 
 PROBING_SHARE: Final = 0.05
 """Of a link's time, what its silent units may cost the others, all together."""
@@ -29,68 +31,6 @@ WATCH_S: Final = 5.0
 """How long pauses are watched, to tell whether one that is long enough comes at all."""
 _NEARLY: Final = 0.75
 """A probe that is cut short waits for a pause of at least so much of the longest."""
-LATE_S: Final = 1.0
-"""A poll that is due is waited for so long."""
-BUSY_S: Final = 0.25
-"""A unit in the middle of a poll is waited for so long, from one of its requests to the next."""
-GONE_S: Final = 10.0
-"""A live unit which nobody has asked for so long, and nobody will by what is known, needs no protection."""
-TOLERATED_FAULTS: Final = 2
-"""Wrong answers or lost connections in a row, and a unit counts as silent."""
-
-
-@dataclass(slots=True, eq=False)
-class Unit:
-    """What a link knows of a unit. `misses` are the requests in a row without an answer."""
-
-    number: int
-    live: bool = False
-    misses: int = 0
-    faults: int = 0
-    due: float = -inf
-    busy_until: float = -inf
-    """Until when it counts as in the middle of a poll; -inf between two."""
-    asked_at: float = -inf
-    slowest: float = 0.0
-    """Its slowest answer, in seconds."""
-    hold_until: float = -inf
-    """It is not asked before: an answer to an earlier request could still come, and be taken for the next one's."""
-    load: float = 0.0
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it has never been asked to the end."""
-        return not self.live and not self.misses
-
-    def ask(self, timeout: float, now: float) -> None:
-        """Note that it is asked now."""
-        self.asked_at, self.busy_until = now, now + timeout + BUSY_S
-
-    def answered(self, took: float, now: float) -> None:
-        """Note an answer, which came after so many seconds."""
-        self.live, self.misses, self.faults = True, 0, 0
-        self.asked_at, self.busy_until = now, now + BUSY_S
-        self.slowest = max(self.slowest, took)
-
-    def missed(self) -> None:
-        """Note that no answer came, or that a gateway says so."""
-        self.live, self.misses = False, self.misses + 1
-
-    def failed(self) -> None:
-        """Note a wrong answer, or a connection lost over its request: what harms others must not come often."""
-        self.faults += 1
-        if self.faults >= TOLERATED_FAULTS:
-            self.missed()
-
-    def needs_protection(self, now: float) -> bool:
-        """Whether others have to wait for its sake."""
-        return self.live and max(self.due, self.asked_at) > now - GONE_S
-
-    def wanted_at(self, now: float) -> float:
-        """When it needs the line next: now, in the middle of a poll; inf if nobody knows."""
-        if self.busy_until > now:
-            return now
-        return self.due if self.due > now - LATE_S else inf
 
 
 @dataclass(slots=True, eq=False)
@@ -282,11 +222,6 @@ class Turns:
         ticket.window = window
         self.current = ticket
         return ticket
-
-
-def load(units: Iterable[Unit]) -> float:
-    """Give the share of the line's time that units need, by their last polls."""
-    return sum(unit.load for unit in units)
 
 
 def _held_until(ticket: Ticket) -> float:
