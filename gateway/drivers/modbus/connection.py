@@ -71,6 +71,7 @@ class Answer(NamedTuple):
     ts: int
     payload: bytes
     refusal: int
+    took: float = 0.0
 
 
 class _Response(ModbusPDU):

@@ -61,6 +61,20 @@ class ModbusLink:
             finally:
                 self._rested_at = asyncio.get_running_loop().time()
 
+    def expect(self, unit: int, at: float) -> None:
+        """Note when a unit's next poll is due."""
+
+    def cycle(self, unit: int, busy_s: float, interval_s: float) -> None:
+        """Note how long a poll kept the line busy."""
+
+    def rest(self, unit: int) -> None:
+        """Note that a unit's poll is over."""
+
+    @property
+    def load(self) -> float:
+        """The share of the line's time that its units need."""
+        return 0.0
+
     def close(self) -> None:
         """Close the connection, if there is one; a request in flight fails."""
         if self._connection is not None:
