@@ -9,7 +9,6 @@ each, so a search takes less than two requests for each range.
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Final
 
 from gateway.drivers.modbus.address import Table
@@ -169,7 +168,7 @@ class Search:
         self._fields = fields
         self._memory = memory
         self._waiting: list[tuple[bool, int, int, Block, Trial | None]] = []
-        self._numbers = count()
+        self._number = 0
 
     def resume(self, block: Block, code: int) -> None:
         """Go on with a block that was refused in an earlier poll, or is a part of one (then `code` is 0)."""
@@ -239,4 +238,5 @@ class Search:
 
     def _wait(self, block: Block, trial: Trial | None) -> None:
         is_open = trial is None or not self._memory.has_answered_half(trial.block, block)
-        heapq.heappush(self._waiting, (is_open, -len(block.columns), next(self._numbers), block, trial))
+        self._number += 1
+        heapq.heappush(self._waiting, (is_open, -len(block.columns), self._number, block, trial))

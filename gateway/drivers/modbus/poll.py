@@ -1,7 +1,7 @@
 """What one poll of a unit finds, answer by answer, and the samples that it makes: no I/O."""
 
-from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 from gateway.drivers.modbus.assembly import Part, assembled
@@ -49,7 +49,7 @@ class Poll:
         self.is_guarded = False
         self._scan = scan
         self._parts: list[Part] = []
-        self._failures: Counter[str] = Counter()
+        self._failures: dict[str, int] = {}
 
     def take(self, query: Query, payload: bytes, ts: int) -> None:
         """Note the values of an answer."""
@@ -57,16 +57,13 @@ class Poll:
         values, bad = query.decode(payload)
         columns = query.block.columns
         self.is_guarded = self._scan.fields.guard in columns
-        if not bad:
-            part.columns += columns
-            part.values += values
-            return
-        for position, column in enumerate(columns):
-            if position in bad:
-                part.bad[column] = bad[position]
-            else:
-                part.columns.append(column)
-                part.values.append(values[position])
+        if bad:
+            part.bad.update((columns[position], reason) for position, reason in bad.items())
+            positions = [position for position in range(len(columns)) if position not in bad]
+            columns = tuple(columns[position] for position in positions)
+            values = tuple(values[position] for position in positions)
+        part.columns.append(columns)
+        part.values.append(values)
 
     def refuse(self, columns: Iterable[int], code: int, ts: int) -> None:
         """Note the reason for columns of which the answer was an exception."""
@@ -80,7 +77,7 @@ class Poll:
     @property
     def unit_wide(self) -> str:
         """What the gateway in between says of all columns alike, or empty."""
-        if any(part.columns for part in self._parts):
+        if any(any(part.columns) for part in self._parts):
             return ""
         reasons = {reason for part in self._parts for reason in part.bad.values()}
         return reasons.pop() if len(reasons) == 1 and reasons <= GATEWAY_REASONS else ""
@@ -93,9 +90,10 @@ class Poll:
         first = self._parts[0]
         if scan.arrange is None or first.columns != scan.order or first.bad or len(self._parts) > 1:
             return assembled(scan, self._parts, is_guarded=self.is_guarded)
-        if scan.guard_at is not None and first.values[scan.guard_at] != scan.fields.equals:
+        found = first.values[0] if len(first.values) == 1 else tuple(chain.from_iterable(first.values))
+        if scan.guard_at is not None and found[scan.guard_at] != scan.fields.equals:
             return assembled(scan, self._parts, is_guarded=False)
-        values = scan.arrange(first.values)
+        values = scan.arrange(found)
         if not scan.quality:
             return (Sample.good(first.ts, scan.columns, values),)
         return (Sample(first.ts, scan.asked, values, len(scan.columns), scan.quality),)
@@ -107,6 +105,6 @@ class Poll:
 
     def _note(self, part: Part, columns: Iterable[int], reason: str) -> None:
         part.bad.update(dict.fromkeys(columns, reason))
-        self._failures[reason] += 1
+        self._failures[reason] = self._failures.get(reason, 0) + 1
         if reason in _WORTH_GIVING_UP and self._failures[reason] >= PATIENCE:
             self.given_up = reason

@@ -66,13 +66,13 @@ class Scan:
         """Prepare for what is usual: everything is answered, and nothing is left to be worked out.
 
         `order` are the columns as the answers bring them, `arrange` brings their values into the order of `asked`;
-        it is None where values depend on others. `guard_at` is the guard's place in `order`.
+        it is None where values depend on others. `guard_at` is the guard's place among them.
         """
-        self.order = list(chain.from_iterable(query.block.columns for query in self.queries))
+        self.order = [query.block.columns for query in self.queries]
         self.asked = self.columns if len(asked) == len(self.columns) else tuple(asked)
         names = self.fields.names
         self.quality = {names[at]: f"bad:{self.bad[at]}" for at in self.columns if at in self.bad}
-        position = {column: index for index, column in enumerate(self.order)}
+        position = {column: index for index, column in enumerate(chain.from_iterable(self.order))}
         self.guard_at = None if self.fields.guard is None else position.get(self.fields.guard)
         self.arrange: Pick | None = None
         is_guardable = self.fields.guard is None or self.guard_at is not None

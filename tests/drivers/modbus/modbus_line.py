@@ -1,18 +1,29 @@
-"""A Modbus line for tests of the driver: a unit's registers, what it refuses, and time that passes only with requests."""
+"""A Modbus line for tests of the driver: what a unit holds and refuses, and time that passes only with requests."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.drivers.modbus.address import Table
 from gateway.drivers.modbus.connection import Answer
+from gateway.drivers.modbus.cost import Cost
 from gateway.drivers.modbus.device import ModbusDriver
+from gateway.drivers.modbus.fields import Field, field_of
 from gateway.drivers.modbus.holes import Memory
+from gateway.drivers.modbus.plan import Limits
 from gateway.drivers.modbus.section import ModbusTcpDevice
-from gateway.drivers.modbus.tag import BIT_TABLES
+from gateway.drivers.modbus.tag import BIT_TABLES, MAX_BITS, MAX_REGISTERS, ModbusTag
 from gateway.model import Sample
 
 EPOCH_MS = 1_763_843_000_000
+ONE_BLOCK = Limits(MAX_REGISTERS, MAX_BITS, MAX_REGISTERS, Cost(1_000_000_000, 1))
+"""With these, fields that are not far apart are one block."""
+
+
+def field(address: str, kind: str = "uint16", **keys: Any) -> Field:
+    """Make the field of a tag."""
+    return field_of(ModbusTag.model_validate({"name": "t", "address": address, "type": kind, **keys}))
 
 
 @dataclass(frozen=True)
@@ -36,19 +47,19 @@ class ScriptedLine:
     `most_code`. `script` may answer before all that: an exception code, an exception to raise, or None.
     """
 
-    refused: set[int] = field(default_factory=set)
+    refused: set[int] = dataclasses.field(default_factory=set)
     code: int = 2
     most: int = 2000
     most_code: int = 3
     took: float = 0.01
-    held: dict[int, int] = field(default_factory=dict)
+    held: dict[int, int] = dataclasses.field(default_factory=dict)
     script: Callable[[Asked], int | Exception | None] = lambda asked: None
     now: float = 1000.0
     load: float = 0.0
-    requests: list[Asked] = field(default_factory=list)
-    cycles: list[tuple[int, float, float]] = field(default_factory=list)
+    requests: list[Asked] = dataclasses.field(default_factory=list)
+    cycles: list[tuple[int, float, float]] = dataclasses.field(default_factory=list)
     rested: int = 0
-    expected: list[tuple[int, float]] = field(default_factory=list)
+    expected: list[tuple[int, float]] = dataclasses.field(default_factory=list)
 
     def clock(self) -> float:
         return self.now

@@ -5,21 +5,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from modbus_line import field as make
 
 from gateway.drivers.modbus.cost import Cost
-from gateway.drivers.modbus.fields import Field, field_of
+from gateway.drivers.modbus.fields import Field
 from gateway.drivers.modbus.plan import Block, Limits, halves, plan
-from gateway.drivers.modbus.tag import MAX_BITS, ModbusTag
+from gateway.drivers.modbus.tag import MAX_BITS
 
 LENGTHS = {"uint16": 1, "float32": 2, "uint64": 4}
 
 
 NETWORK = Cost(5_000_000, 2_000)
 """Nanoseconds: a request costs so much more than a register that as few requests as possible are best."""
-
-
-def make(address: str, kind: str = "uint16", **keys: Any) -> Field:
-    return field_of(ModbusTag.model_validate({"name": "t", "address": address, "type": kind, **keys}))
 
 
 def limits(registers: int, gap: int, cost: Cost = NETWORK) -> Limits:

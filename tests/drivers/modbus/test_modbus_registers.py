@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from modbus_line import ONE_BLOCK
+from modbus_line import field as tag
 
-from gateway.drivers.modbus.cost import Cost
-from gateway.drivers.modbus.fields import Field, field_of
-from gateway.drivers.modbus.plan import Limits, plan
+from gateway.drivers.modbus.fields import Field
+from gateway.drivers.modbus.plan import plan
 from gateway.drivers.modbus.registers import Decoder
-from gateway.drivers.modbus.tag import MAX_BITS, MAX_REGISTERS, ModbusTag
 
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 SIZES = {"int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8, "float32": 4, "float64": 8}
@@ -20,13 +20,6 @@ FORMATS = {"int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q
     "float32": "f",
     "float64": "d",
 }
-
-
-ONE_BLOCK = Limits(MAX_REGISTERS, MAX_BITS, MAX_REGISTERS, Cost(1_000_000_000, 1))
-
-
-def tag(address: str, kind: str, **keys: Any) -> Field:
-    return field_of(ModbusTag.model_validate({"name": "t", "address": address, "type": kind, **keys}))
 
 
 def decode(tags: list[Field], payload: bytes) -> tuple[dict[int, Any], dict[int, str]]:
