@@ -50,6 +50,8 @@ class Shaper:
 
     def shape(self, raw: Sample, now: float) -> Sample | None:
         """Give what is to be sent of a sample; None if nothing is. `now` is monotonic seconds."""
+        if ALL_TAGS in raw.quality:
+            return self.all_bad(raw.ts, raw.quality[ALL_TAGS].removeprefix("bad:"), now)
         if self._down is not None:
             self.clear()
         sample = self._scale(raw)

@@ -211,6 +211,15 @@ def test_a_device_that_is_lost_is_told_once_and_at_heartbeats() -> None:
     assert shaper.bad == {ALL_TAGS: "bad:timeout"}
 
 
+def test_a_read_that_is_bad_as_a_whole_is_told_once_like_a_lost_device() -> None:
+    shaper = shaper_of(tag(name="level"), tag(name="speed"))
+    told = [shaper.shape(Sample.bad(1000, "guard", 2), at) for at in (0.0, 1.0, HEARTBEAT_S)]
+    assert told == [Sample.bad(1000, "guard", 2), None, Sample.bad(1000, "guard", 2)]
+    assert shaper.bad == {ALL_TAGS: "bad:guard"}
+    assert shaper.shape(Sample.good(2000, (0, 1), (7, 8)), 90.0) == Sample.good(2000, (0, 1), (7, 8))
+    assert shaper.bad == {}
+
+
 def test_the_shortest_heartbeat_among_its_tags_is_that_of_a_lost_device() -> None:
     shaper = shaper_of(tag(heartbeat=10.0), tag(name="flow"))
     told = [second for second in range(0, 30, 5) if shaper.all_bad(1000, "timeout", float(second)) is not None]

@@ -1,109 +1,184 @@
 """The driver of one Modbus unit: reads its tags in blocks, and finds out which registers the unit refuses."""
 
+import asyncio
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from gateway.drivers.base import Driver, Shared
+from gateway.drivers.modbus.address import Table
 from gateway.drivers.modbus.connection import Answer, WrongAnswer
-from gateway.drivers.modbus.link import ModbusLink, shared_link
-from gateway.drivers.modbus.plan import Block, halves, plan
-from gateway.drivers.modbus.poll import PROTOCOL_ERROR, TIMEOUT, Poll, Query, Scan
-from gateway.drivers.modbus.registers import Decoder
+from gateway.drivers.modbus.cycle import BUSY, FIRST_PAUSE_S, Cycle, now_ms
+from gateway.drivers.modbus.fields import NO_SUCH_MODEL, Fields, fields_of
+from gateway.drivers.modbus.holes import Memory
+from gateway.drivers.modbus.link import shared_link
+from gateway.drivers.modbus.plan import Block, limits_of
+from gateway.drivers.modbus.poll import GATEWAY_REASONS, PROTOCOL_ERROR, REASONS, TIMEOUT
+from gateway.drivers.modbus.probes import FIRST_PROBE_S, LONGEST_PAUSE_S
+from gateway.drivers.modbus.scan import Scan
 from gateway.drivers.modbus.section import ModbusDevice
+from gateway.drivers.modbus.sunspec import walk
 from gateway.errors import DeviceError
 from gateway.model import Sample
 
-_REFUSED_RANGE: Final = frozenset({2, 3})
-"""Exceptions that one register may bring upon its whole block (Modbus Application Protocol V1.1b3, section 7)."""
+_NAMED_TAGS: Final = 3
+
+
+class Line(Protocol):
+    """The way to a unit, which others may share: one request at a time is under way."""
+
+    async def connect(self, timeout: float) -> None:
+        """Open it unless it is open. Raises DeviceError (`connection-lost`)."""
+
+    async def read(
+        self, unit: int, table: Table, start: int, count: int, *, timeout: float, delay: float = 0.0
+    ) -> Answer:
+        """Read registers or coils. Raises TimeoutError, WrongAnswer, or DeviceError (`connection-lost`)."""
+
+    def expect(self, unit: int, at: float) -> None:
+        """Note when the unit's next poll is due (monotonic seconds)."""
+
+    def cycle(self, unit: int, busy_s: float, interval_s: float) -> None:
+        """Note for how much of the line's time a poll of the unit kept it busy, and how often that happens."""
+
+    def rest(self, unit: int) -> None:
+        """Note that the unit's poll is over."""
+
+    @property
+    def load(self) -> float:
+        """The share of the line's time that all its units need: 1.4 is too much."""
+
+
+@dataclass(slots=True)
+class _Busy:
+    """For how long requests of a poll kept the line busy, and which of them did for longest."""
+
+    seconds: float = 0.0
+    slowest_s: float = 0.0
+    slowest: Block = field(default=Block("holding", 0, 0, ()))
 
 
 @asynccontextmanager
 async def open_device(section: ModbusDevice, shared: Shared) -> AsyncIterator[Driver]:
-    """Connect to a unit, over the link that other units behind the same host and port use too.
+    """Connect to a unit, over the link that other units on the same line or endpoint use too.
 
     Raises DeviceError on entry if nobody accepts the connection; whether the unit answers is for the first read.
     """
     with shared_link(shared, section) as link:
-        driver = ModbusDriver(section, link)
+        driver = ModbusDriver(section, link, memory_of(section, shared))
         await driver.connect()
         yield driver
 
 
-class ModbusDriver(Driver):
-    """An open unit. What it refuses is remembered for as long as the driver is open."""
+def memory_of(section: ModbusDevice, shared: Shared) -> Memory:
+    """Give what was learned of a unit; nothing if its name stood for another unit then."""
+    unit: tuple[Hashable, int] = (section.link_key, section.unit_id)
+    kept: tuple[object, Memory] = shared.memory.get(section.name, (None, Memory()))
+    if kept[0] != unit:
+        kept = shared.memory[section.name] = (unit, Memory())
+    return kept[1]
 
-    def __init__(self, section: ModbusDevice, link: ModbusLink) -> None:
+
+class ModbusDriver(Driver):
+    """An open unit. `memory` is what is known of the registers that it refuses; it outlives the connection.
+
+    `heard`, if given, is called with each block that was asked for and its answer.
+    """
+
+    def __init__(
+        self,
+        section: ModbusDevice,
+        link: Line,
+        memory: Memory,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        heard: Callable[[Block, Answer], None] | None = None,
+    ) -> None:
         self._section = section
         self._link = link
-        self._names = tuple(tag.name for tag in section.tags)
+        self._memory = memory
+        self._clock = clock
+        self._heard = heard
+        self._limits = limits_of(section)
+        self._interval = min([section.interval_of(tag) for tag in section.tags], default=section.interval)
+        self._fields: Fields | None = None if _has_models(section) else fields_of(section)
         self._scans: dict[tuple[int, ...], Scan] = {}
+        self._walk_at = math.inf
+        self._walk_pause = FIRST_PROBE_S
+        self._busy = _Busy()
+        memory.probes.hasten(clock())
 
     @property
     def address(self) -> str:
-        """`host:port`."""
+        """The endpoint or port."""
         return self._section.address
+
+    @property
+    def fields(self) -> Fields | None:
+        """What is taken out of the tables; None until the SunSpec models that tags name have been looked for."""
+        return self._fields
+
+    @property
+    def slowness(self) -> str:
+        """What the line needs, if it is too much, and the tags that took longest in the last poll."""
+        sentences = []
+        if self._link.load > 1:
+            needed = self._link.load * self._interval
+            sentences.append(f"the line {self.address} needs {needed:.2g} s for a {self._interval:g} s interval")
+        if self._fields is not None and self._busy.slowest_s:
+            names = self._fields.names
+            tags = [names[at] for at in self._busy.slowest.columns if at < len(names)][:_NAMED_TAGS]
+            sentences += [f"slowest here: {', '.join(tags)} ({self._busy.slowest_s:.2g} s)"] if tags else []
+        return "; ".join(sentences)
 
     async def connect(self) -> None:
         """Open the link unless it is open. Raises DeviceError (`connection-lost`)."""
         await self._link.connect(self._section.timeout)
 
+    def expect(self, at: float) -> None:
+        """Tell the link when the next read will come."""
+        self._link.expect(self._section.unit_id, at)
+
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions, in ascending order, as values or qualities.
 
-        A block that the unit refuses is halved, in the same read, until only the registers at fault are left, and
-        read so from then on. A block without an answer is bad, as are those after the second one.
+        A block that the unit refuses is halved, in the same read, until only the registers at fault are left, which
+        are asked for seldom from then on. A block without an answer is bad, as are those after the second one.
         Raises DeviceError if the connection ends (`connection-lost`), if the first block gets no answer (`timeout`),
         and if a gateway in between says of all blocks that it cannot reach the unit.
         """
         if not columns:
             return ()
-        scan = self._scans.get(columns)
-        if scan is None:
-            scan = self._scans[columns] = self._compile(columns)
-        poll = Poll(scan, self._names)
-        kept = [query for asked in scan.queries for query in await self._ask(asked, poll)]
-        if tuple(kept) != scan.queries:
-            self._scans[columns] = Scan(columns, kept)
-        if poll.unit_wide:
-            raise self._out_of_reach(poll.unit_wide)
-        return poll.samples()
-
-    def _compile(self, columns: tuple[int, ...]) -> Scan:
-        section = self._section
-        blocks = plan(section.tags, columns, section.max_registers, section.max_gap)
-        return Scan(columns, [self._query(block) for block in blocks])
-
-    def _query(self, block: Block) -> Query:
-        return Query(block, Decoder(block, self._section.tags))
-
-    async def _ask(self, query: Query, poll: Poll) -> tuple[Query, ...]:
-        """Read a block into the poll; give the queries to read its columns with from now on."""
-        if poll.given_up:
-            poll.fail(query, poll.given_up, _now_ms())
-            return (query,)
-        answer = await self._answer(query, poll)
-        if answer is None:
-            return (query,)
-        if answer.refusal in _REFUSED_RANGE and not query.settled:
-            parts = halves(self._section.tags, query.block)
-            if parts:
-                return await self._ask_parts(query, parts, poll)
-        poll.take(query, answer)
-        return (query,)
-
-    async def _ask_parts(self, query: Query, parts: tuple[Block, ...], poll: Poll) -> tuple[Query, ...]:
-        kept = [part for block in parts for part in await self._ask(self._query(block), poll)]
-        if poll.is_refused(query.block):
-            return (replace(query, settled=True),)
-        return tuple(kept)
-
-    async def _answer(self, query: Query, poll: Poll) -> Answer | None:
-        section, block = self._section, query.block
+        section, began = self._section, self._clock()
+        self._busy = _Busy()
         try:
-            return await self._link.read(
+            scan = await self._scan(columns)
+            cycle = Cycle(scan, self._memory, self._limits, self._ask, self._clock, began + self._interval)
+            await cycle.run(began + section.timeout)
+        finally:
+            self._link.cycle(section.unit_id, self._busy.seconds, self._interval)
+            self._link.rest(section.unit_id)
+        if cycle.poll.unit_wide:
+            raise self._out_of_reach(cycle.poll.unit_wide)
+        return cycle.poll.samples(now_ms())
+
+    async def _scan(self, columns: tuple[int, ...]) -> Scan:
+        """Give the queries for these columns, planned anew where what is known has changed."""
+        fields, scan = self._fields, self._scans.get(columns)
+        if fields is None or self._walk_at <= self._clock() or (scan is not None and scan.is_empty):
+            fields = await self._find_models()
+            scan = self._scans.get(columns)
+        if scan is None or scan.version != self._memory.version:
+            scan = self._scans[columns] = Scan(columns, fields, self._limits, self._memory)
+        return scan
+
+    async def _ask(self, block: Block, is_heard_from: bool) -> Answer | str:
+        section = self._section
+        try:
+            answer = await self._link.read(
                 section.unit_id,
                 block.table,
                 block.start,
@@ -112,12 +187,54 @@ class ModbusDriver(Driver):
                 delay=section.request_delay,
             )
         except TimeoutError as error:
-            if not poll.answered:
+            self._memory.unanswered(block)
+            self._note(block, section.timeout)
+            if not is_heard_from:
                 raise self._silent() from error
-            poll.fail(query, TIMEOUT, _now_ms())
+            return TIMEOUT
         except WrongAnswer:
-            poll.fail(query, PROTOCOL_ERROR, _now_ms())
-        return None
+            return PROTOCOL_ERROR
+        self._note(block, answer.took)
+        if self._heard is not None:
+            self._heard(block, answer)
+        return answer
+
+    def _note(self, block: Block, took: float) -> None:
+        busy = self._busy
+        busy.seconds += took
+        if took > busy.slowest_s:
+            busy.slowest_s, busy.slowest = took, block
+
+    async def _find_models(self) -> Fields:
+        """Walk the chain of SunSpec models; a model that is not there is looked for again, more and more seldom."""
+        fields = fields_of(self._section, await walk(self._header))
+        if fields != self._fields:
+            self._fields = fields
+            self._scans.clear()
+        self._walk_at = math.inf
+        if any(each.absent == NO_SUCH_MODEL for each in fields.all):
+            self._walk_at = self._clock() + self._walk_pause
+            self._walk_pause = min(2 * self._walk_pause, LONGEST_PAUSE_S)
+        return fields
+
+    async def _header(self, start: int, count: int) -> bytes | None:
+        """Read a header of a SunSpec model; None where the unit refuses it. Raises DeviceError as `read` does."""
+        until, pause = self._clock() + self._section.timeout, FIRST_PAUSE_S
+        while True:
+            answer = await self._ask(Block("holding", start, count, ()), False)
+            if isinstance(answer, str):
+                raise DeviceError(
+                    f"{self.address} answers a request for a SunSpec header wrongly",
+                    reason=PROTOCOL_ERROR,
+                    do="Check whether the device speaks Modbus, and what is between here and there.",
+                )
+            reason = REASONS.get(answer.refusal, "")
+            if reason in GATEWAY_REASONS:
+                raise self._out_of_reach(reason)
+            if answer.refusal not in BUSY or self._clock() + pause > until:
+                return None if answer.refusal else answer.payload
+            await asyncio.sleep(pause)
+            pause *= 2
 
     def _silent(self) -> DeviceError:
         section = self._section
@@ -136,5 +253,9 @@ class ModbusDriver(Driver):
         )
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _has_models(section: ModbusDevice) -> bool:
+    """Whether anything is to be read from a SunSpec model, so that the chain of models has to be walked."""
+    addresses = [tag.address for tag in section.tags]
+    addresses += [tag.scale_register for tag in section.tags if tag.scale_register is not None]
+    addresses += [section.guard.address] if section.guard is not None else []
+    return any(address.model is not None for address in addresses)

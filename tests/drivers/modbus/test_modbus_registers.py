@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from modbus_line import ONE_BLOCK
+from modbus_line import field as tag
 
+from gateway.drivers.modbus.fields import Field
 from gateway.drivers.modbus.plan import plan
 from gateway.drivers.modbus.registers import Decoder
-from gateway.drivers.modbus.section import ModbusTag
 
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 SIZES = {"int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8, "float32": 4, "float64": 8}
@@ -20,13 +22,9 @@ FORMATS = {"int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q
 }
 
 
-def tag(address: str, kind: str, **keys: Any) -> ModbusTag:
-    return ModbusTag.model_validate({"name": f"{address} {kind} {keys}", "address": address, "type": kind, **keys})
-
-
-def decode(tags: list[ModbusTag], payload: bytes) -> tuple[dict[int, Any], dict[int, str]]:
+def decode(tags: list[Field], payload: bytes) -> tuple[dict[int, Any], dict[int, str]]:
     """Decode tags that make one block; values and reasons by column."""
-    (block,) = plan(tags, range(len(tags)), 125, 124)
+    (block,) = plan(tags, range(len(tags)), ONE_BLOCK)
     values, bad = Decoder(block, tags).decode(payload)
     good = {column: values[at] for at, column in enumerate(block.columns) if at not in bad}
     return good, {block.columns[at]: reason for at, reason in bad.items()}
