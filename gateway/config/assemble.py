@@ -68,11 +68,14 @@ class _Device:
 
     def assembled(self) -> Assembly:
         done = self._assembly
-        values = self._values()
-        template = done.template = self._template(values)
+        given = self._values()
+        values = given or {}
+        template = done.template = None if given is None else self._template(values)
         link = self._link(template)
         below = {key: Entry(place, substituted(node, values, key)) for key, (place, node) in _entries(template)}
         together = link | below | self._own
+        if "protocol" in link:
+            together["protocol"] = link["protocol"]  # whoever writes another has been told
         entries = self._defaults(together) | together
         listed = self._tags(template, values)
         if listed is not None:
@@ -84,22 +87,24 @@ class _Device:
         self._assembly.complaints += complaints
         self._assembly.incomplete = True
 
-    def _values(self) -> dict[str, Node]:
-        """Give the device's own variables."""
+    def _values(self) -> dict[str, Node] | None:
+        """Give the device's own variables; None if what is written is none."""
         written = self._named.get(VARS)
         if written is None or written.node.value is None:
             return {}
         at = written.node.origin or VARS
         if not isinstance(written.node.value, dict):
             self._refuse([Complaint(written.node.place, at, "must be keys and values, such as {base: 100}")])
-            return {}
+            return None
         if TEMPLATE not in self._named:
             self._refuse([Complaint(written.place, at, "belongs to a template; write template: too, or remove vars")])
         values = {name: moved(entry.node, join(at, name)) for name, entry in written.node.entries.items()}
-        lists = [node for node in values.values() if isinstance(node.value, list | dict)]
+        lists = {name: node for name, node in values.items() if isinstance(node.value, list | dict)}
         if lists:
-            self._refuse([Complaint(node.place, node.origin or at, "must be a number or text") for node in lists])
-        return values
+            self._refuse(
+                [Complaint(each.place, each.origin or at, "must be a number or text") for each in lists.values()]
+            )
+        return values | {name: replace(node, value=None) for name, node in lists.items()}
 
     def _template(self, values: dict[str, Node]) -> Template | None:
         """Give the template; `values` get what it has as defaults."""
@@ -110,7 +115,8 @@ class _Device:
         template, complaints = self._sources.templates.get(named.node, path)
         if template is not None:
             at = self._named.get(VARS, named)
-            complaints += template.complaints(values, at.node, at.node.origin or path)
+            how = "a column {}" if self._path == "" else "vars: {{{}: …}}"
+            complaints += template.complaints(values, at.node, at.node.origin or path, how)
             missing = not template.vars <= values.keys() | template.defaults.keys()
             template = None if missing else template
         self._assembly.complaints += complaints

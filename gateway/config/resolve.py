@@ -32,19 +32,19 @@ class Resolved:
     whole: bool = True
     newer: dict[str, int] = field(default_factory=dict)
 
-    def add(self, position: int, device: Assembly) -> None:
-        """Note what is known of a device."""
+    def add(self, position: int, device: Assembly, main: str) -> None:
+        """Note what is known of a device; `main` is the main file."""
         node = device.node
         name = node.get("name")
         named = name.raw if name is not None else ""
         self.complaints += [complaint._replace(device=named) for complaint in device.complaints]
         if device.incomplete:
             self.incomplete.add(position)
-        files = {tag.place.file for tag in device.tags} - {node.place.file}
+        files = {tag.place.file for tag in device.tags} | {complaint.place.file for complaint in device.complaints}
         if device.template is not None:
             self.templates[named] = device.template
             files.add(device.template.file)
-        for file in files:
+        for file in files - {node.place.file, main}:
             self.users.setdefault(file, []).append(named)
 
 
@@ -68,7 +68,7 @@ def resolve(root: Node, path: Path) -> Resolved:
         if tags > _MOST_TAGS:
             found.complaints.append(Complaint(device.place, at, f"makes more than {_MOST_TAGS} tags in all"))
             break
-        found.add(position, assembly)
+        found.add(position, assembly, root.place.file)
         devices.append(assembly.node)
     found.newer = {name: newest for name, each in found.templates.items() if (newest := templates.newer(each))}
     found.root = _with_devices(root, devices)

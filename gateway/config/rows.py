@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.config.keys import DEVICE_KEYS, TEMPLATE, TEXT_KEYS, VARS
 from gateway.config.nodes import Complaint, Entry, Node
-from gateway.config.sentences import unknown_key
+from gateway.config.sentences import did_you_mean, unknown_key
 from gateway.config.sources import text_named_at
 from gateway.config.table import Row, Table, cell_node, read_table
 from gateway.config.templates import Template, Templates
@@ -41,10 +41,12 @@ class _Reading:
         if "name" not in self._keys:
             place = self._table.columns[0].place
             self._complaints.append(Complaint(place, "name", "is missing; one column must be called name"))
+            return []
         known = frozenset[str]().union(*(template.vars for template, _ in self._templates if template is not None))
         unknown = {key for key in self._keys if key and not _is_key(key) and key not in known}
         for column in self._table.columns:
-            if column.raw in unknown and all(found for _, found in self._templates):
+            certain = all(found for _, found in self._templates) or did_you_mean(column.raw, DEVICE_KEYS)
+            if column.raw in unknown and certain:
                 text = unknown_key(column.raw, DEVICE_KEYS | known | {"labels.NAME"})
                 self._complaints.append(Complaint(column.place, column.raw, text))
         rows = zip(self._table.rows, self._templates, strict=True)

@@ -53,6 +53,8 @@ def _text(node: Node, values: Mapping[str, Node], key: str, *, as_text: bool) ->
     if alone is not None:
         value = values[alone[1]]
         return replace(value, value=value.raw) if as_text and value.value is not None else value
+    if any(values[name].value is None for name in _NAMED.findall(text)):
+        return replace(node, value=None)  # what is wrong with the value has been said
     replaced = _NAMED.sub(lambda match: values[match[1]].raw, text).replace(_ESCAPED, "${")
     if key in _ADDRESSES and replaced != text:
         return replace(node, value=_calculated(replaced), raw=replaced)

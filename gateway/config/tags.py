@@ -44,7 +44,8 @@ class TagFiles:
         if text is None:
             return None, complaints
         table, complaints = read_table(str(path), text)
-        self._known[path] = None if table is None else list(_tags(table, complaints))
+        rows = [] if table is None else list(_tags(table, complaints))
+        self._known[path] = rows if rows or not complaints else None
         return self._known[path], complaints
 
 
@@ -57,6 +58,7 @@ def _tags(table: Table, complaints: list[Complaint]) -> Iterator[Node]:
     ]
     if "name" not in keys.values():
         complaints.append(Complaint(table.columns[0].place, "name", "is missing; one column must be called name"))
+        return
     for row in table.rows:
         yield _tag(row, keys, complaints)
 

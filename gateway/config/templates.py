@@ -73,15 +73,18 @@ class Template:
         """`sdm630@1`."""
         return f"{self.name}@{self.version}"
 
-    def complaints(self, given: Mapping[str, Node], at: Node, path: str) -> Iterator[Complaint]:
-        """Give the variables that a device names and the template does not have, and those without a value."""
+    def complaints(self, given: Mapping[str, Node], at: Node, path: str, how: str) -> Iterator[Complaint]:
+        """Give the variables that a device names and the template does not have, and those without a value.
+
+        `how` is the way to write a value there.
+        """
         called = f"template {self.name} ({self.file})"
         for name, node in given.items():
             if name not in self.vars:
                 known = did_you_mean(name, self.vars) or _all(self.vars)
                 yield Complaint(node.place, _origin(node, path), f"{called} has no var {name}{known}")
         for name in sorted(self.vars - set(given) - set(self.defaults)):
-            yield Complaint(at.place, path, f"{called} needs a value for its var {name}; write vars: {{{name}: …}}")
+            yield Complaint(at.place, path, f"{called} needs a value for its var {name}; write {how.format(name)}")
 
     def tags_with(self, values: Mapping[str, Node]) -> tuple[Node, ...]:
         """Give the tags with the variables' values put in; devices with the same values get the same nodes."""
