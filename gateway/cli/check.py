@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from gateway.config import Config, load
+from gateway.config import Config, Loaded, load_with_templates
 from gateway.config.expand import expand
 from gateway.errors import ConfigError, Problem
 
@@ -17,7 +17,7 @@ _WRONG: Final = 2
 
 @click.command(epilog="Example: edge-gateway check -c /etc/edge-gateway/gateway.yaml")
 @click.option("-c", "--config", "path", required=True, type=click.Path(path_type=Path), help="The config file.")
-@click.option("--expand", "expanded", is_flag=True, help="Print the config with every default written out.")
+@click.option("--expand", "expanded", is_flag=True, help="Print all devices with templates, files and defaults put in.")
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def check(path: Path, expanded: bool, as_json: bool) -> None:
     """Check a config without connecting to anything.
@@ -25,15 +25,17 @@ def check(path: Path, expanded: bool, as_json: bool) -> None:
     Exits with 0 if it can be run; with 2 and one line for each problem if not.
     """
     try:
-        config = load(path)
+        loaded = load_with_templates(path)
     except ConfigError as error:
         _refuse(error.problems, as_json)
-    for warning in () if as_json else (*config.warnings, *config.in_clear):
+    for warning in () if as_json else _warnings(loaded):
         click.echo(f"warning: {warning}", err=True)
     if as_json:
-        click.echo(json.dumps(_summary(config)))
+        click.echo(json.dumps(_summary(loaded)))
+    elif expanded:
+        click.echo(expand(loaded.config, loaded.templates), nl=False)
     else:
-        click.echo(expand(config) if expanded else _sentence(path, config), nl=not expanded)
+        click.echo(_sentence(path, loaded.config))
 
 
 def _refuse(problems: tuple[Problem, ...], as_json: bool) -> Any:
@@ -45,14 +47,20 @@ def _refuse(problems: tuple[Problem, ...], as_json: bool) -> Any:
     sys.exit(_WRONG)
 
 
-def _summary(config: Config) -> dict[str, Any]:
+def _warnings(loaded: Loaded) -> list[str]:
+    return [*loaded.warnings, *loaded.config.warnings, *loaded.config.in_clear]
+
+
+def _summary(loaded: Loaded) -> dict[str, Any]:
+    config = loaded.config
     return {
         "ok": True,
         "problems": [],
-        "warnings": [*config.warnings, *config.in_clear],
+        "warnings": _warnings(loaded),
         "hash": config.hash,
         "devices": len(config.devices),
         "tags": sum(len(device.tags) for device in config.devices),
+        "templates": loaded.templates,
     }
 
 

@@ -1,11 +1,11 @@
-"""What the sections of a config must agree on: labels and topics."""
+"""What the sections of a config must agree on: labels, topics and lines."""
 
 import difflib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.checked import Fault
-from gateway.config import topics
+from gateway.config import lines, topics
 
 if TYPE_CHECKING:
     from gateway.config.schema import Config
@@ -18,6 +18,7 @@ _STATUS: Final = ("mqtt", "status_topic")
 
 def faults(config: "Config") -> Iterator[Fault]:
     """Give what contradicts itself between sections."""
+    yield from lines.faults(config.devices)
     yield from _templates(config)
     yield from _included(config)
     unusable = [*_own_topics(config), *_missing_labels(config), *_bad_labels(config)]

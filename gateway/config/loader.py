@@ -1,18 +1,29 @@
 """Reads a config file: gives a Config that is complete, or a ConfigError with everything that is wrong with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway import files
-from gateway.config import defaults, raw, report
-from gateway.config.nodes import LARGEST_FILE, Node, Place, read
+from gateway.config import alike, raw, report
+from gateway.config.nodes import Complaint, Node, Place, read
+from gateway.config.resolve import Resolved, resolve
 from gateway.config.schema import Config
-from gateway.errors import ConfigError, Problem
+from gateway.config.sources import Unreadable, text_of
+from gateway.drivers.base import VALIDATED
+from gateway.errors import ConfigError
+
+
+class Loaded(NamedTuple):
+    """A config, and what it was made from: each device's template as `name@version`, and what to look at in that."""
+
+    config: Config
+    templates: dict[str, str]
+    warnings: tuple[str, ...]
 
 
 def load(path: Path, *, elsewhere: bool = False) -> Config:
@@ -20,55 +31,83 @@ def load(path: Path, *, elsewhere: bool = False) -> Config:
 
     `elsewhere`: the config is that of another process; its files and secrets need not be within our reach.
     """
+    return load_with_templates(path, elsewhere=elsewhere).config
+
+
+def load_with_templates(path: Path, *, elsewhere: bool = False) -> Loaded:
+    """Read the config at `path`, and tell which templates its devices have."""
     file = str(path)
-    root, problems = read(file, _text(path))
+    root, complaints = _tree(path)
     if root is None or not isinstance(root.value, dict):
-        raise ConfigError(problems or [_no_config(file, root)])
-    filled, complaints = defaults.apply(root)
-    problems += [Problem(file, *place, where, text) for place, where, text in complaints]
-    problems += raw.problems(file, filled)
-    config, found = _build(file, filled, {files.FOLDER: path.absolute().parent, files.ELSEWHERE: elsewhere})
-    if config is None or problems or found:
-        raise ConfigError(report.ordered(problems + found))
-    return config
+        raise ConfigError(report.ordered(complaints or [_no_config(file, root)], file, {}))
+    resolved = resolve(root, path)
+    complaints += resolved.complaints
+    complaints += raw.complaints(resolved.root, resolved.incomplete, whole=resolved.whole)
+    config, found = _build(resolved, {files.FOLDER: path.absolute().parent, files.ELSEWHERE: elsewhere})
+    if config is None or complaints or found:
+        raise ConfigError(report.ordered([*complaints, *found], file, resolved.users))
+    templates = {device: template.title for device, template in resolved.templates.items()}
+    return Loaded(config, templates, tuple(_newer(resolved)))
 
 
-def _text(path: Path) -> str:
+def _tree(path: Path) -> tuple[Node | None, list[Complaint]]:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {files.reason(error)}")]) from error
-    if len(content) > LARGEST_FILE:
-        raise ConfigError([Problem(str(path), 0, 0, "", f"is larger than {LARGEST_FILE >> 20} MiB")])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8", "replace")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        problem = Problem(str(path), line, column, "", "is not UTF-8 from here on; save the file as UTF-8")
-    raise ConfigError([problem])
+        return read(str(path), text_of(path))
+    except Unreadable as unreadable:
+        return None, [Complaint(unreadable.place, "", str(unreadable))]
 
 
-def _no_config(file: str, root: Node | None) -> Problem:
-    place = root.place if root is not None else Place(1, 1)
+def _no_config(file: str, root: Node | None) -> Complaint:
+    place = root.place if root is not None else Place(file, 1, 1)
     text = "is empty; a config needs gateway:, mqtt: and devices:"
-    return Problem(file, *place, "", text if root is None else "must hold keys: gateway:, mqtt:, devices: and others")
+    return Complaint(place, "", text if root is None else "must hold keys: gateway:, mqtt:, devices: and others")
 
 
-def _build(file: str, root: Node, context: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
+def _newer(resolved: Resolved) -> Iterator[str]:
+    for name, newest in resolved.newer.items():
+        template = resolved.templates[name]
+        yield (
+            f"{name}: template {template.name} has a newer version; "
+            f"compare it, then write template: {template.name}@{newest}"
+        )
+
+
+def _build(resolved: Resolved, context: Mapping[str, Any]) -> tuple[Config | None, list[Complaint]]:
     """Validate. What spans devices is looked at even where single devices are wrong, with the others."""
-    data = root.plain()
+    root = resolved.root
+    data, tags = _plain(root, context)
+    context = {**context, VALIDATED: tags.lists}
     config, errors = _validate(data, context)
-    problems = [problem for error in errors for problem in report.problems(file, root, error)]
+    known = [error for error in [*tags.errors, *errors] if not report.is_known(error, resolved.incomplete)]
+    complaints = [complaint for error in known for complaint in report.complaints(root, error)]
     if config is not None:
-        return config, problems
+        return config, complaints
     if errors and all(error["loc"][:1] == ("devices",) and len(error["loc"]) > 1 for error in errors):
         broken = {error["loc"][1] for error in errors}
         kept = [position for position in range(len(data["devices"])) if position not in broken]
         errors = _validate({**data, "devices": [data["devices"][n] for n in kept]}, context)[1] if kept else []
-        problems += [problem for error in errors for problem in report.problems(file, root, error, kept)]
-    return None, problems
+        complaints += [complaint for error in errors for complaint in report.complaints(root, error, kept)]
+    return None, complaints
+
+
+def _plain(root: Node, context: Mapping[str, Any]) -> tuple[Any, alike.Validated]:
+    """Give the tree as plain values, in which a list of tags is the number of the validated one."""
+    devices = root.get("devices")
+    if devices is None or not isinstance(devices.value, list):
+        return root.plain(), alike.Validated()
+    tags = alike.validate(devices.elements, context)
+    data = {key: entry.node.plain() for key, entry in root.entries.items() if key != "devices"}
+    data["devices"] = [_device(device, tags.numbers.get(number)) for number, device in enumerate(devices.elements)]
+    return data, tags
+
+
+def _device(device: Node, tags: int | None) -> Any:
+    if not isinstance(device.value, dict):
+        return device.plain()
+    plain = {key: entry.node.plain() for key, entry in device.entries.items() if key != "tags"}
+    if "tags" in device.entries:
+        plain["tags"] = True if tags is None else tags  # true is no list either, and no number of one
+    return plain
 
 
 def _validate(data: Any, context: Mapping[str, Any]) -> tuple[Config | None, list[ErrorDetails]]:

@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, Final, NamedTuple, cast
 
 import yaml
 
 from gateway.config.scalars import Plain, resolve
 from gateway.config.syntax import explain
-from gateway.errors import Problem
 
-LARGEST_FILE: Final = 8 << 20
-"""Bytes that a config file may have."""
 _MOST_VALUES: Final = 1_000_000
 _DEEPEST: Final = 40
 _TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
@@ -20,10 +17,24 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Place(NamedTuple):
-    """Line and column, from 1."""
+    """File, line and column, from 1; of a CSV file the line in which the row begins, and the number of the column."""
 
+    file: str
     line: int
     column: int
+
+    def seen_from(self, other: "Place") -> str:
+        """Name the place to a reader who is at another: by its line where the file is the same."""
+        return f"line {self.line}" if self.file == other.file else f"{self.file}:{self.line}"
+
+
+class Complaint(NamedTuple):
+    """One thing that is wrong: where, the path of the value there, a sentence, and the device that it was found in."""
+
+    place: Place
+    path: str
+    text: str
+    device: str = ""
 
 
 @dataclass(slots=True)
@@ -32,7 +43,7 @@ class Node:
 
     `raw` is a scalar's own text. `weight` counts the values in it and `height` its levels, with what aliases stand
     for: neither is known from the file's size. `origin` is the path under which the value was written, where that
-    is not the path at which it counts (`defaults`).
+    is not the path at which it counts (`defaults`, templates, other files).
     """
 
     value: "Plain | list[Node] | dict[str, Entry] | None"
@@ -81,7 +92,7 @@ class Stop(Exception):  # noqa: N818 -- it ends the reading of a file; it is no 
         self.place = place
 
 
-def read(file: str, text: str) -> tuple[Node | None, list[Problem]]:
+def read(file: str, text: str) -> tuple[Node | None, list[Complaint]]:
     """Read a file's text. Gives its tree, None if there is none, and all that is wrong with its YAML."""
     reader = _Reader(file)
     try:
@@ -91,20 +102,20 @@ def read(file: str, text: str) -> tuple[Node | None, list[Problem]]:
         root = None
     except yaml.YAMLError as error:
         line, column, sentence = explain(error, text)
-        reader.problems.append(Problem(file, line, column, "", sentence))
+        reader.complaints.append(Complaint(Place(file, line, column), "", sentence))
         root = None
-    return root, reader.problems
+    return root, reader.complaints
 
 
 class _Reader:
     """Builds the tree from PyYAML's events; its own nodes would lose which scalars were in quotes."""
 
     def __init__(self, file: str) -> None:
-        self._file = file
+        self._place = partial(_place, file)
         self._anchors: dict[str, Node] = {}
         self._events: Iterator[Any] = iter(())
         self._path: list[str | int] = []  # of the value that is being read
-        self.problems: list[Problem] = []
+        self.complaints: list[Complaint] = []
 
     def document(self, text: str) -> Node | None:
         self._events = cast("Iterator[Any]", yaml.parse(text, Loader=_LOADER))
@@ -112,20 +123,20 @@ class _Reader:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
-                    raise Stop(_place(event), "a second document begins here; a config is one, so remove the ---")
+                    raise Stop(self._place(event), "a second document begins here; a config is one, so remove the ---")
                 root = self._node(next(self._events))
         return root
 
     def add(self, place: Place, text: str) -> None:
-        self.problems.append(Problem(self._file, *place, reduce(join, self._path, ""), text))
+        self.complaints.append(Complaint(place, reduce(join, self._path, ""), text))
 
     def _node(self, event: Any) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         if len(self._path) > _DEEPEST:
-            raise Stop(_place(event), f"is nested more than {_DEEPEST} levels deep")
+            raise Stop(self._place(event), f"is nested more than {_DEEPEST} levels deep")
         if event.tag is not None and event.tag not in _TEXT_TAGS:
-            self.add(_place(event), "tags (!name) are not used here; text that begins with ! needs quotes")
+            self.add(self._place(event), "tags (!name) are not used here; text that begins with ! needs quotes")
         if isinstance(event, yaml.ScalarEvent):
             node = self._scalar(event)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -142,14 +153,15 @@ class _Reader:
         # The name is not repeated: an unquoted password may begin with a *.
         node = self._anchors.get(event.anchor)
         if node is None:
-            raise Stop(_place(event), "no anchor (&name) comes before this alias; text that begins with * needs quotes")
+            text = "no anchor (&name) comes before this alias; text that begins with * needs quotes"
+            raise Stop(self._place(event), text)
         if len(self._path) + node.height > _DEEPEST:
-            raise Stop(_place(event), f"is nested more than {_DEEPEST} levels deep")
+            raise Stop(self._place(event), f"is nested more than {_DEEPEST} levels deep")
         return node
 
     def _scalar(self, event: Any) -> Node:
         text: str = event.value
-        place = _place(event)
+        place = self._place(event)
         value: Plain | None = None
         try:
             if not text.isascii():
@@ -165,12 +177,12 @@ class _Reader:
         elements: list[Node] = []
         while not isinstance(following := next(self._events), yaml.SequenceEndEvent):
             elements.append(self._below(len(elements), following))
-        return _collection(elements, event, elements)
+        return _collection(elements, self._place(event), elements)
 
     def _mapping(self, event: Any) -> Node:
         entries: dict[str, Entry] = {}
         while not isinstance(following := next(self._events), yaml.MappingEndEvent):
-            key, place, written = self._key(following), _place(following), next(self._events)
+            key, place, written = self._key(following), self._place(following), next(self._events)
             first = entries.get(key)
             if first is not None:
                 self._twice(key, place, first, written)
@@ -180,7 +192,7 @@ class _Reader:
                 entries[key] = Entry(place, Node(None, place))
             else:
                 entries[key] = Entry(place, self._below(key, written))
-        return _collection(entries, event, [entry.node for entry in entries.values()])
+        return _collection(entries, self._place(event), [entry.node for entry in entries.values()])
 
     def _twice(self, key: str, place: Place, first: Entry, written: Any) -> None:
         self._path.append(key)
@@ -196,25 +208,26 @@ class _Reader:
 
     def _key(self, event: Any) -> str:
         if not isinstance(event, yaml.ScalarEvent):
-            raise Stop(_place(event), "a key must be a word")
+            raise Stop(self._place(event), "a key must be a word")
         key: str = event.value
         if key == "<<" and event.implicit[0]:
-            raise Stop(_place(event), "merge keys (<<) are not part of YAML 1.2; write the keys out, or use defaults:")
+            text = "merge keys (<<) are not part of YAML 1.2; write the keys out, or use defaults:"
+            raise Stop(self._place(event), text)
         return key if key.isascii() else key.encode("utf-8", "replace").decode("utf-8")
 
 
-def _collection(value: list[Node] | dict[str, Entry], event: Any, inner: list[Node]) -> Node:
+def _collection(value: list[Node] | dict[str, Entry], place: Place, inner: list[Node]) -> Node:
     weight = 1 + sum(node.weight for node in inner)
-    return Node(value, _place(event), weight=weight, height=1 + max((node.height for node in inner), default=0))
+    return Node(value, place, weight=weight, height=1 + max((node.height for node in inner), default=0))
 
 
 def _is_omitted(event: Any) -> bool:
     return isinstance(event, yaml.ScalarEvent) and event.implicit[0] and not event.value
 
 
-def _place(event: Any) -> Place:
+def _place(file: str, event: Any) -> Place:
     mark = event.start_mark
-    return Place(mark.line + 1, mark.column + 1)
+    return Place(file, mark.line + 1, mark.column + 1)
 
 
 def join(path: str, part: str | int) -> str:
@@ -226,5 +239,5 @@ def join(path: str, part: str | int) -> str:
 
 
 def moved(node: Node, origin: str) -> Node:
-    """Give a node that counts elsewhere than where it was written."""
-    return replace(node, origin=origin)
+    """Give a node that counts elsewhere than where it was written, unless it has been moved already."""
+    return node if node.origin is not None else replace(node, origin=origin)

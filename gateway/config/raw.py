@@ -1,45 +1,30 @@
-"""What the file itself shows, whatever else is wrong with it: names given twice, and lists left empty."""
+"""What the tree itself shows, whatever else is wrong with it: names given twice, and lists left empty."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
-from gateway.config.nodes import Node, Place, join
-from gateway.config.sentences import SECTIONS
-from gateway.errors import Problem
-
-_OTHER_TAGS = ("tags", "tags_file", "template")
+from gateway.config.keys import SECTIONS
+from gateway.config.nodes import Complaint, Node, join
+from gateway.config.tags import same_names
 
 
-def problems(file: str, root: Node) -> Iterator[Problem]:
-    """Give the problems of all devices and tags."""
+def complaints(root: Node, incomplete: Container[int], *, whole: bool) -> Iterator[Complaint]:
+    """Give what is wrong with the lists of devices and tags.
+
+    What `incomplete` devices lack is known already; so is a lack of devices where the config is not `whole`.
+    """
     devices = root.get("devices")
     if devices is None or devices.value == []:
-        yield Problem(file, *(devices or root).place, "devices", "holds no device; write at least one")
+        if whole:
+            yield Complaint((devices or root).place, "devices", "holds no device; write at least one")
         return
-    yield from _same_names(file, devices, "devices")
+    yield from same_names(devices.elements, "devices")
     for position, device in enumerate(devices.elements):
-        path = join("devices", position)
         tags = device.get("tags")
-        if tags is not None:
-            yield from _same_names(file, tags, tags.origin or join(path, "tags"))
-        if _no_tags(device):
-            yield Problem(file, *(tags or device).place, join(path, "tags"), "holds no tag; write at least one")
+        if position not in incomplete and _knows_its_protocol(device) and (tags is None or tags.value == []):
+            at = join("devices", position) if device.origin is None else device.origin
+            yield Complaint((tags or device).place, join(at, "tags"), "holds no tag; write at least one")
 
 
-def _no_tags(device: Node) -> bool:
+def _knows_its_protocol(device: Node) -> bool:
     protocol = device.get("protocol")
-    if protocol is None or protocol.raw not in SECTIONS:
-        return False
-    return all(key not in device.entries or device.entries[key].node.value == [] for key in _OTHER_TAGS)
-
-
-def _same_names(file: str, nodes: Node, path: str) -> Iterator[Problem]:
-    first: dict[str, Place] = {}
-    for position, node in enumerate(nodes.elements):
-        name = node.get("name")
-        if name is None or not isinstance(name.value, str):
-            continue
-        if name.value in first:
-            text = f"the name {name.value} is taken by line {first[name.value].line}; write another"
-            yield Problem(file, *name.place, f"{path}[{position}].name", text)
-        else:
-            first[name.value] = name.place
+    return protocol is not None and protocol.raw in SECTIONS

@@ -1,11 +1,14 @@
-"""Where in the file something is wrong: pydantic's errors as problems with path, line and column."""
+"""Where in the files something is wrong: pydantic's errors as complaints with place and path."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from gateway.checked import FAULTS, Fault
-from gateway.config.nodes import Node, Place, join
+from gateway.config.nodes import Complaint, Node, Place, join
 from gateway.config.schema import Config
 from gateway.config.sentences import sections_at, sentence
 from gateway.errors import Problem
@@ -13,29 +16,54 @@ from gateway.secret import FORMS, Secret
 
 Loc = tuple[int | str, ...]
 
+_NUMBER: Final = re.compile(r"[0-9]+")
+_KEY: Final = "[key]"
+"""What pydantic calls a mapping's key in the place of an error."""
 
-def problems(file: str, root: Node, error: ErrorDetails, kept: Sequence[int] | None = None) -> Iterator[Problem]:
-    """Translate one of pydantic's errors; `kept` are the positions in the file of the devices that it has seen."""
+
+def complaints(
+    root: Node, error: ErrorDetails, kept: Sequence[int] | None = None, shape: type[BaseModel] = Config
+) -> Iterator[Complaint]:
+    """Translate one of pydantic's errors; `kept` are the positions in the tree of the devices that it has seen."""
     loc = error["loc"]
     if error["type"] == FAULTS:
         for fault in error["ctx"][FAULTS]:
             at = _in_file(fault, kept) if not loc else fault.at
             _, path, place = locate(root, (*loc, *at), certain=len(at))
-            yield Problem(file, *place, path, fault.text)
+            yield Complaint(place, path, fault.text, _device(root, (*loc, *at)))
         return
     node, path, place = locate(root, loc, certain=1 if error["type"] == "missing" else 0)
-    sections = sections_at(Config, loc)
+    sections = sections_at(shape, loc)
+    device = _device(root, loc)
+    if loc[-1:] == (_KEY,):
+        yield Complaint(_key_place(root, loc[:-1]) or place, path, "must have whole numbers as keys", device)
+        return
     if error["type"] == "extra_forbidden":
         place = _key_place(root, loc) or place
         if Secret in sections:  # the key is not repeated: it may be the secret
             text = f"there is no such key in a secret; write {FORMS}"
-            yield Problem(file, *place, locate(root, loc[:-1], certain=0)[1], text)
+            yield Complaint(place, locate(root, loc[:-1], certain=0)[1], text, device)
             return
     elif error["type"].startswith("union_tag"):
         path, place = _protocol(node, path)
     elif node.value is None:
         return  # the file's reader has said what is wrong with it
-    yield Problem(file, *place, path, sentence(error, node, sections))
+    yield Complaint(place, path, sentence(error, node, sections), device)
+
+
+def is_known(error: ErrorDetails, incomplete: Container[int]) -> bool:
+    """Whether an error only says that a device lacks what could not be taken from where it should come from."""
+    loc = error["loc"]
+    if loc[:1] != ("devices",) or len(loc) < 2 or loc[1] not in incomplete or "tags" in loc:
+        return False
+    if error["type"] == FAULTS:
+        return all(fault.text.startswith("is missing") for fault in error["ctx"][FAULTS])
+    return error["type"] == "missing" or error["type"] == "union_tag_not_found"
+
+
+def _device(root: Node, loc: Loc) -> str:
+    name = locate(root, loc[:2], certain=0)[0].get("name") if loc[:1] == ("devices",) and len(loc) > 1 else None
+    return name.raw if name is not None else ""
 
 
 def _in_file(fault: Fault, kept: Sequence[int] | None) -> Loc:
@@ -56,7 +84,7 @@ def locate(root: Node, loc: Loc, certain: int) -> tuple[Node, str, Place]:
     for position, part in enumerate(loc):
         following = _step(node, part)
         if following is not None:
-            node, path = following, following.origin or join(path, part)
+            node, path = following, join(path, part) if following.origin is None else following.origin
         elif position >= len(loc) - certain:
             path = join(path, part)
     return node, path, node.place
@@ -78,12 +106,25 @@ def _protocol(device: Node, path: str) -> tuple[str, Place]:
     protocol = device.get("protocol")
     if protocol is None:
         return join(path, "protocol"), device.place
-    return protocol.origin or join(path, "protocol"), protocol.place
+    return join(path, "protocol") if protocol.origin is None else protocol.origin, protocol.place
 
 
-def ordered(found: Iterable[Problem]) -> list[Problem]:
-    """Order by place; what `defaults` or an alias brings into several devices is said once."""
-    unique: dict[tuple[int, int, str], Problem] = {}
-    for problem in found:
-        unique.setdefault((problem.line, problem.column, problem.text), problem)
-    return sorted(unique.values(), key=lambda problem: (problem.line, problem.column, problem.path))
+def ordered(found: Iterable[Complaint], file: str, users: Mapping[str, Sequence[str]]) -> list[Problem]:
+    """Order by place, those in the main `file` first; what several devices share is said once.
+
+    `users` are the devices that use a file which several may share.
+    """
+    unique: dict[tuple[Place, str], Complaint] = {}
+    for complaint in found:
+        text = _NUMBER.sub("0", complaint.text) if complaint.place.file in users else complaint.text
+        unique.setdefault((complaint.place, text), complaint)
+    first = sorted(unique.values(), key=lambda each: (each.place.file != file, each.place, each.path))
+    return [Problem(*each.place, each.path, each.text + _used_by(each, users)) for each in first]
+
+
+def _used_by(complaint: Complaint, users: Mapping[str, Sequence[str]]) -> str:
+    sharing = users.get(complaint.place.file, ())
+    if not sharing or complaint.place.line == 0:
+        return ""
+    more = f" and {len(sharing) - 1} more" if len(sharing) > 1 else ""
+    return f" (used by {complaint.device or sharing[0]}{more})"

@@ -2,18 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
 from pydantic import ConfigDict, Field
 
-from gateway.checked import Checked, Fault, later
+from gateway.checked import Checked, Fault
 from gateway.config import cross, topics
 from gateway.config.local import BufferSection, ControlSection, HttpSection
 from gateway.config.mqtt import MqttSection
 from gateway.drivers import Device
 from gateway.drivers.base import DeviceSection, Section, Tag
-from gateway.files import ConfigPath
 from gateway.quantities import Name
 from gateway.secret import Secret
 
@@ -23,14 +22,6 @@ class GatewaySection(Section):
 
     id: Name = Field(description="unique per broker")
     labels: dict[str, str] = Field(default_factory=dict, description="for topics and messages; a device may override")
-
-
-class Link(Section):
-    """A line or gateway that several devices share."""
-
-    model_config = ConfigDict(extra="allow")
-
-    protocol: str
 
 
 class Config(Checked, Section):
@@ -43,15 +34,6 @@ class Config(Checked, Section):
     buffer: BufferSection = BufferSection()
     http: HttpSection = HttpSection()
     control: ControlSection = ControlSection()
-    include: Annotated[tuple[str, ...], later("write the devices here")] = Field(
-        default=(), description="files with more devices and links"
-    )
-    devices_file: Annotated[ConfigPath | None, later("write the devices here")] = Field(
-        default=None, description="a CSV file of many alike devices"
-    )
-    links: Annotated[dict[str, Link], later("write host and port in each device")] = Field(
-        default_factory=dict, description="lines and gateways that several devices share"
-    )
     devices: tuple[Device, ...] = Field(default=(), description="what is read")
 
     def faults(self) -> Iterator[Fault]:
@@ -93,8 +75,13 @@ class Config(Checked, Section):
     @property
     def hash(self) -> str:
         """Eight hexadecimal digits that change with any setting; of secrets only the place counts."""
-        canonical = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(canonical).hexdigest()[:8]
+        plain = self.model_dump(mode="json", exclude={"devices": {"__all__": {"tags"}}})
+        known: dict[int, str] = {}  # alike devices share their tags
+        for device, section in zip(plain["devices"], self.devices, strict=True):
+            if id(section.tags) not in known:
+                known[id(section.tags)] = _digest([tag.model_dump(mode="json") for tag in section.tags])
+            device["tags"] = known[id(section.tags)]
+        return _digest(plain)[:8]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -107,6 +94,10 @@ class Config(Checked, Section):
         found = [f"{self.mqtt.address}: messages are sent in clear"] if self.mqtt.tls.insecure_plaintext else []
         devices = (device for device in self.devices if device.enabled and device.is_insecure)
         return (*found, *(f"{device.name}: {device.address} is read in clear" for device in devices))
+
+
+def _digest(plain: Any) -> str:
+    return hashlib.sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _secrets(value: Any) -> Iterator[Secret]:

@@ -6,18 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from gateway.checked import Later, LaterValues
+from gateway.checked import LaterValues
+from gateway.config.keys import SECTIONS, beside, is_later
 from gateway.config.nodes import Node
-from gateway.drivers import Device
 from gateway.drivers.base import DeviceSection
-
-SECTIONS: Final[dict[str, type[DeviceSection]]] = {
-    get_args(section.model_fields["protocol"].annotation)[0]: section for section in get_args(get_args(Device)[0])
-}
-"""The section of each protocol."""
 
 _ALIKE: Final = 0.7
 """How alike two words must be, of 1, for the one to be a misspelling of the other: int8 is none of int64."""
@@ -90,33 +84,35 @@ def _missing(key: str, sections: Iterable[type[BaseModel]]) -> str:
 
 
 def _protocol(tag: object) -> str:
-    choices = _list(SECTIONS)
+    choices = listed(SECTIONS)
     if tag is None:
         return f"is missing; write protocol: with {choices}"
-    return f"there is no protocol {str(tag)!r}; write {choices}{_near(str(tag), SECTIONS)}"
+    return f"there is no protocol {str(tag)!r}; write {choices}{did_you_mean(str(tag), SECTIONS)}"
 
 
 def _choice(node: Node, expected: str, refused: set[str]) -> str:
     found = (quoted or bare for quoted, bare in re.findall(r"'([^']*)'|([^\s',]+)", expected) if bare != "or")
     choices = [choice for choice in found if choice not in refused]
     written = f", not {node.raw!r}" if node.raw else ""
-    return f"must be {_list(choices)}{written}{_near(node.raw, choices)}"
+    return f"must be {listed(choices)}{written}{did_you_mean(node.raw, choices)}"
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """Say that there is no such key, and which one was probably meant."""
     keys = sorted(known)
-    near = _near(key, keys)
-    return f"there is no such key here{near or '; there are ' + _list(keys, 'and')}"
+    near = did_you_mean(key, keys)
+    return f"there is no such key here{near or '; there are ' + listed(keys, 'and')}"
 
 
-def _near(word: str, words: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Give `; did you mean this?` where a word is like the one that was written, else nothing."""
     known = {choice.lower(): choice for choice in words}
     close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=_ALIKE)
     return f"; did you mean {known[close[0]]}?" if close else ""
 
 
-def _list(words: Iterable[str], last: str = "or") -> str:
+def listed(words: Iterable[str], last: str = "or") -> str:
+    """Write words as a sentence does: `a, b or c`."""
     *head, tail = words
     return f"{', '.join(head)} {last} {tail}" if head else tail
 
@@ -125,17 +121,13 @@ def keys(sections: Iterable[type[BaseModel]]) -> Iterator[str]:
     """Give the keys that this version takes."""
     for section in sections:
         yield from (key for key, field in section.model_fields.items() if not is_later(field))
+        yield from beside(section)
 
 
 def _later_values(loc: tuple[int | str, ...], sections: Iterable[type[BaseModel]]) -> set[str]:
     fields = (section.model_fields.get(str(loc[-1])) for section in sections)
     marks = (mark for field in fields if field is not None for mark in field.metadata)
     return {value for mark in marks if isinstance(mark, LaterValues) for value in mark.values}
-
-
-def is_later(field: FieldInfo) -> bool:
-    """Whether this version refuses the key."""
-    return any(isinstance(mark, Later) for mark in field.metadata)
 
 
 def sections_at(root: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[type[BaseModel], ...]:

@@ -8,7 +8,16 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from gateway.model import Gap, Sample
 from gateway.quantities import Name, PositiveDuration
@@ -88,6 +97,19 @@ class Tag(Section):
     def code(self) -> str:
         """How the tag's value, once scaled, is packed on disk (see `Meta.codes`)."""
         raise NotImplementedError
+
+
+VALIDATED: Final = "validated"
+"""The key of pydantic's validation context under which the loader keeps lists of tags that it has validated."""
+
+
+def _known_tags(value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    known = info.context.get(VALIDATED) if isinstance(info.context, Mapping) else None
+    return known[value] if known is not None and type(value) is int else validate(value)
+
+
+ALIKE: Final = WrapValidator(_known_tags)
+"""Marks a section's tags: alike devices share one list, validated once, that the loader names by its number."""
 
 
 @dataclass(slots=True)
@@ -201,8 +223,10 @@ class DeviceSection(Section):
 
 
 __all__ = [
+    "ALIKE",
     "DEFAULT_HEARTBEAT_S",
     "NOTIFICATIONS_LOST",
+    "VALIDATED",
     "Deadband",
     "DeviceSection",
     "Driver",

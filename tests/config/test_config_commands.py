@@ -38,7 +38,7 @@ def errors(document: Any) -> list[str]:
 def test_a_good_config_is_one_line_and_exit_0() -> None:
     outcome = run("-c", str(SHIPPED))
     assert (outcome.exit_code, outcome.stderr) == (0, "")
-    assert outcome.stdout == f"{SHIPPED}: ok, 3 devices, 11 tags, hash {load(SHIPPED).hash}\n"
+    assert outcome.stdout == f"{SHIPPED}: ok, 4 devices, 19 tags, hash {load(SHIPPED).hash}\n"
 
 
 def test_a_broken_config_is_exit_2_and_every_problem_on_stderr() -> None:
@@ -126,7 +126,7 @@ def test_the_schema_is_a_schema_and_takes_the_shipped_config() -> None:
 @pytest.mark.parametrize(
     "name",
     ["unknown-keys", "missing-sections", "duration-without-unit", "size-with-wrong-unit", "wrong-choice", "bad-names",
-     "secret-in-clear", "keys-of-later-versions", "device-keys-of-later-versions", "keys-of-a-tag", "byte-order",
+     "secret-in-clear", "keys-of-later-versions", "names-that-nothing-has", "keys-of-a-tag", "byte-order", "links",
      "unknown-protocol", "text-for-number", "number-for-text", "max-registers", "no-devices", "range"],
 )  # fmt: skip
 def test_the_schema_shows_an_editor_what_the_loader_would_refuse(name: str) -> None:
@@ -147,7 +147,8 @@ def test_the_shipped_config_names_every_key_that_this_version_takes() -> None:
     sections = {
         "gateway": "GatewaySection", "mqtt": "MqttSection", "tls": "MqttTls", "buffer": "BufferSection",
         "http": "HttpSection", "device": "ModbusTcpDevice", "server": "OpcuaDevice", "security": "Security",
-        "register": "ModbusTag", "node": "OpcuaTag",
+        "register": "ModbusTag", "node": "OpcuaTag", "line": "ModbusRtuDevice", "serial": "Serial",
+        "secure device": "ModbusTlsDevice", "both sides": "ModbusTls", "guard": "Guard", "link": "Link",
     }  # fmt: skip
     shape = json_schema()["$defs"]
     said_in_words = {"insecure_plaintext", "insecure"}

@@ -92,10 +92,10 @@ def test_values_know_where_they_stand() -> None:
     first = root.get("a")
     assert first is not None
     element = first.elements[0]
-    assert element.entries["c"].place == (3, 5)
+    assert element.entries["c"].place == ("x", 3, 5)
     inner = element.get("c")
     assert inner is not None
-    assert [node.place for node in inner.elements] == [(3, 9), (4, 7)]
+    assert [node.place for node in inner.elements] == [("x", 3, 9), ("x", 4, 7)]
 
 
 def test_an_alias_stands_for_what_its_anchor_names() -> None:

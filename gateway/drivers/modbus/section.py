@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from gateway.checked import Checked, Fault
-from gateway.drivers.base import DeviceSection, Driver, Section, Shared
+from gateway.drivers.base import ALIKE, DeviceSection, Driver, Section, Shared
 from gateway.drivers.modbus.tag import BIT_TABLES, MAX_BITS, MAX_REGISTERS, Guard, ModbusTag
 from gateway.files import ReadablePath
 from gateway.hosts import Endpoint, Host, join, parse_endpoint
@@ -34,7 +34,7 @@ class ModbusDevice(Checked, DeviceSection):
     guard: Guard | None = Field(
         default=None, description="a register that tells which program runs; else every tag is bad:guard"
     )
-    tags: tuple[ModbusTag, ...] = ()
+    tags: Annotated[tuple[ModbusTag, ...], ALIKE] = ()
 
     @property
     def link_key(self) -> Hashable:
@@ -165,7 +165,7 @@ class ModbusRtuDevice(ModbusDevice):
 
     protocol: Literal["modbus-rtu"]
     unit_id: int = Field(default=1, ge=1, le=247, description="of the device on its line")
-    serial: Serial
+    serial: Serial = Field(description="the port and its settings")
 
     @property
     def address(self) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, WithJsonSchema, model_serializer
 
 from gateway.checked import Checked, Fault, later, later_values
-from gateway.drivers.base import DeviceSection, Driver, Section, Shared
+from gateway.drivers.base import ALIKE, DeviceSection, Driver, Section, Shared
 from gateway.drivers.checks import CheckedTag
 from gateway.files import ConfigPath
 from gateway.hosts import join, parse_host
@@ -138,16 +138,7 @@ class OpcuaDevice(Checked, DeviceSection):
     security: Security = Security()
     username: str | None = Field(default=None, min_length=1, description="omitted: anonymous")
     password: Secret | None = None
-    template: Annotated[str | None, later("write the tags here")] = Field(
-        default=None, description="name of a template"
-    )
-    vars: Annotated[dict[str, str], later("write the tags here")] = Field(
-        default_factory=dict, description="the template's variables"
-    )
-    tags_file: Annotated[ConfigPath | None, later("write the tags here")] = Field(
-        default=None, description="a CSV file whose columns are tag keys"
-    )
-    tags: tuple[OpcuaTag, ...] = ()
+    tags: Annotated[tuple[OpcuaTag, ...], ALIKE] = ()
 
     @property
     def address(self) -> str:
