@@ -20,6 +20,7 @@ class ScriptedTag(Tag):
     """A tag of a PLC that is not there."""
 
     type: str | None = "int32"
+    count: int | None = None
 
     @property
     def source(self) -> str:
