@@ -149,7 +149,7 @@ def test_limits_names_and_the_length_of_an_array_are_told_where_there_are_some(m
     found = orjson.loads(meta(changed("devices", 0, "tags", to=tags)).document)["tags"]
     usual = set(orjson.loads(meta().document)["tags"]["running"])
     assert {name: {key: tag[key] for key in tag.keys() - usual} for name, tag in found.items()} == {
-        "level": {"min": -1.0, "max": 9.0, "scale_register": "holding:9"},
+        "level": {"min": -0.5, "max": 9.0, "scale_register": "holding:9"},
         "state": {"map": {"0": "stopped", "1": "running"}},
         "curve": {"count": 4},
     }
