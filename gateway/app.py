@@ -26,6 +26,7 @@ from gateway.poller import Poller
 from gateway.publisher.component import BrokerComponent
 from gateway.publisher.feed import Feed, Outlet, Topics
 from gateway.publisher.publisher import Publisher
+from gateway.schedule import spread
 from gateway.supervisor import now_ms, supervise
 from gateway.version import VERSION
 
@@ -130,8 +131,10 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
     for section in sections:
         section.prepare()
     synchronised = clock.Remembered()
+    phases = spread([getattr(section, "link_key", section.address) for section in sections])
     pollers = [
-        Poller(section, meta, shared, buffer, clock=synchronised) for section, meta in zip(sections, metas, strict=True)
+        Poller(section, meta, shared, buffer, clock=synchronised, phase=phase)
+        for section, meta, phase in zip(sections, metas, phases, strict=True)
     ]
     devices = {poller.component.name: poller.component for poller in pollers}
     broker = BrokerComponent(config.mqtt.address, tls=not config.mqtt.tls.insecure_plaintext)

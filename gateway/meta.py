@@ -43,7 +43,7 @@ def meta_of(config: Config, section: DeviceSection) -> Meta:
 
 def _describe(section: DeviceSection, tag: Tag) -> dict[str, Any]:
     deadband = tag.deadband
-    return {
+    described = {
         "type": tag.value_type,
         "unit": tag.unit,
         "description": tag.description,
@@ -54,6 +54,19 @@ def _describe(section: DeviceSection, tag: Tag) -> dict[str, Any]:
         "deadband": plain(deadband) if isinstance(deadband, Percent) else _number(deadband),
         "heartbeat_s": section.heartbeat_of(tag),
         "range": None if tag.range is None else [float(bound) for bound in tag.range],
+    }
+    return described | {key: value for key, value in _more(tag).items() if value is not None}
+
+
+def _more(tag: Tag) -> dict[str, Any]:
+    """Give what few tags have, so that no other says that it has not."""
+    scale_register = getattr(tag, "scale_register", None)
+    return {
+        "min": _number(tag.min),
+        "max": _number(tag.max),
+        "map": None if tag.map is None else {str(number): name for number, name in tag.map.items()},
+        "count": getattr(tag, "count", None),
+        "scale_register": None if scale_register is None else str(scale_register),
     }
 
 

@@ -13,13 +13,17 @@ from gateway.buffer import Buffer
 from gateway.drivers.base import NOTIFICATIONS_LOST, DeviceSection, Driver, Shared
 from gateway.errors import DeviceError
 from gateway.model import ALL_TAGS, Batch, DeviceState, Gap, Meta, Sample
-from gateway.schedule import Schedule
+from gateway.schedule import Schedule, first_slot
 from gateway.shaping import Shaper
 from gateway.supervisor import Component, now_ms
 
 _WELL: Final = frozenset({DeviceState.OK, DeviceState.DEGRADED})
 _CYCLES: Final = 100
 _NAMED_TAGS: Final = 3
+_STEADY_POLLS: Final = 10
+"""Polls in a row that must keep their interval until a device that did not is taken for quick enough again."""
+_SENTENCE_S: Final = 60.0
+"""How long a sentence with figures stands: else each poll would make a new state of the same trouble."""
 HEARTBEAT_LOOKS: Final = 4
 """How often within one heartbeat a device that notifies is looked over for tags that were silent."""
 INTERNAL_ERROR: Final = "internal-error"
@@ -49,6 +53,9 @@ class DeviceComponent(Component[DeviceState]):
         self.moved_at = time.monotonic()
         self._cycles: deque[float] = deque(maxlen=_CYCLES)
         self._slow_at = min([section.interval_of(tag) for tag in section.tags], default=section.interval)
+        self._steady_polls = _STEADY_POLLS
+        self._slowness = ""
+        self._slowness_at = 0.0
 
     @property
     def cycle_last_s(self) -> float | None:
@@ -64,14 +71,28 @@ class DeviceComponent(Component[DeviceState]):
         """Note a new connection."""
         self.reconnects += 1
         self._cycles.clear()
+        self._steady_polls = _STEADY_POLLS
 
     def lost(self) -> None:
         """Note that no tag can be read."""
         self.bad_tags, self.bad_names = self.tags, ()
 
-    def cycle(self, seconds: float) -> None:
-        """Note how long a poll took."""
+    @property
+    def is_slow(self) -> bool:
+        """Whether one of the last polls took longer than its interval."""
+        return self._steady_polls < _STEADY_POLLS
+
+    def cycle(self, seconds: float, driver: Driver) -> None:
+        """Note how long a poll took; if that was too long, why."""
         self._cycles.append(seconds)
+        if seconds <= self._slow_at:
+            self._steady_polls += 1
+            return
+        now = time.monotonic()
+        if not self.is_slow or now - self._slowness_at >= _SENTENCE_S:
+            self._slowness = driver.slowness or f"a poll takes longer than the interval of {self._slow_at:g} s"
+            self._slowness_at = now
+        self._steady_polls = 0
 
     def show(self, bad: dict[str, str]) -> None:
         """Take the state that the tags' qualities and the cycles tell of."""
@@ -82,15 +103,17 @@ class DeviceComponent(Component[DeviceState]):
             more = "" if len(bad) <= _NAMED_TAGS else f" and {len(bad) - _NAMED_TAGS} more"
             text = f"{self.bad_tags} of {self.tags} tags are not good: {named}{more}"
             self.become(DeviceState.DEGRADED, text, "Check the tags' addresses and the PLC's program.")
-        elif self._cycles and self._cycles[-1] > self._slow_at:
-            text = f"a poll takes longer than the interval of {self._slow_at:g} s"
-            self.become(DeviceState.DEGRADED, text, "Raise the interval, or poll fewer tags.")
+        elif self.is_slow:
+            self.become(DeviceState.DEGRADED, self._slowness, "Raise the interval, or poll fewer tags.")
         else:
             self.become(DeviceState.OK)
 
 
 class Poller:
-    """Reads one device for as long as its connection lasts. `attempt` is what the supervisor repeats."""
+    """Reads one device for as long as its connection lasts. `attempt` is what the supervisor repeats.
+
+    `phase`, from 0 to below 1, tells its polls from those of other devices (`schedule.spread`).
+    """
 
     def __init__(
         self,
@@ -100,6 +123,7 @@ class Poller:
         buffer: Buffer,
         *,
         clock: Callable[[], bool | None] = lambda: None,
+        phase: float = 0.0,
     ) -> None:
         self.component = DeviceComponent(section)
         self._section = section
@@ -107,6 +131,8 @@ class Poller:
         self._shared = shared
         self._buffer = buffer
         self._clock = clock
+        self._phase = phase
+        self._origin: float | None = None
         self._shaper = Shaper(section)
         self._drops = buffer.drops(section.name)
         self._look = asyncio.Event()
@@ -114,12 +140,15 @@ class Poller:
     async def attempt(self) -> None:
         """Connect and read until the connection ends. Raises DeviceError when it does, or cannot be made."""
         self.component.moved_at = time.monotonic()
+        if self._origin is None:
+            # All devices are tried first in one instant: from here on their phases count.
+            self._origin = asyncio.get_running_loop().time()
         with ExitStack() as ending:
             ending.push(self._tell_end)
             async with self._section.open(self._shared) as driver:
                 self.component.connected()
                 self._shaper.follows = driver.subscribes
-                await (self._follow(driver) if driver.subscribes else self._poll(driver))
+                await (self._follow(driver) if driver.subscribes else self._poll(driver, self._origin))
 
     def _tell_end(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell that the device is silent from now on, whatever ended the connection; unless we were asked to stop."""
@@ -129,7 +158,7 @@ class Poller:
         else:
             self._store_bad(error.reason if isinstance(error, DeviceError) else INTERNAL_ERROR)
 
-    async def _poll(self, driver: Driver) -> None:
+    async def _poll(self, driver: Driver, origin: float) -> None:
         """Read what is due, at a fixed rate; slots that pass while a read runs are skipped, counted and told."""
         loop = asyncio.get_running_loop()
         section = self._section
@@ -137,15 +166,17 @@ class Poller:
             self.component.show(self._shaper.bad)
             await self._pause(loop.time() + section.interval)
         began = loop.time()
-        schedule = Schedule([section.interval_of(tag) for tag in section.tags], began)
+        intervals = [section.interval_of(tag) for tag in section.tags]
+        schedule = Schedule(intervals, first_slot(began, origin, min(intervals), self._phase))
         while True:
             await self._pause(schedule.next)
             before, began = began, loop.time()
             due = schedule.take(began)
             if due.skipped:
                 self._tell_skipped(due.skipped, began - before)
+            driver.expect(schedule.next)
             samples = await driver.read(due.columns)
-            self.component.cycle(loop.time() - began)
+            self.component.cycle(loop.time() - began, driver)
             self._store(samples)
             self.component.show(self._shaper.bad)
 

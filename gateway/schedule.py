@@ -1,11 +1,43 @@
 """Which tags are due when: a fixed rate on the monotonic clock, late cycles skipped and counted, never piled up."""
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 TOLERANCE_S: Final = 0.001
 """Groups that come due this close to each other are read in one poll."""
+LONGEST_SPREAD_S: Final = 1.0
+"""What a device waits at most for its turn, however long its interval is."""
+
+
+def spread(lines: Sequence[Hashable]) -> list[float]:
+    """Give each device its phase, from 0 to below 1, so that they are not all read in one instant.
+
+    `lines` names the line of each device. Those of one line follow each other evenly in their order, and lines take
+    turns in between. Without shared lines, device k of n has phase k/n. The same lines give the same phases.
+    """
+    devices = Counter(lines)
+    order = {line: number for number, line in enumerate(devices)}
+    before: Counter[Hashable] = Counter()
+    phases = []
+    for line in lines:
+        phases.append((before[line] + order[line] / len(devices)) / devices[line])
+        before[line] += 1
+    return phases
+
+
+def first_slot(now: float, origin: float, interval: float, phase: float) -> float:
+    """Give the slot with which a device begins that is connected at `now`, and has a slot in each interval.
+
+    Slots lie in the first half of each interval counted from `origin`, at most LONGEST_SPREAD_S after its begin: on
+    a line the other half is free. A slot that is near is waited for; else the one before is made up for at once.
+    """
+    window = min(interval / 2, LONGEST_SPREAD_S)
+    slot = origin + phase * window
+    slot += math.floor((now - slot) / interval) * interval
+    return slot + interval if slot + interval - now <= window else slot
 
 
 @dataclass(slots=True)

@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gateway.buffer import Buffer, Limits, open_buffer
@@ -67,11 +68,17 @@ async def line(
     clock: Callable[[], bool | None] = lambda: None,
     max_bytes: int = 8 * MIB,
     commit_interval: float = QUICK_S,
+    phases: Mapping[str, float] = MappingProxyType({}),
 ) -> AsyncIterator[Line]:
     """Poll the devices into a new buffer beside the test; at the end, the ledger must be whole."""
     async with open_buffer(folder / "buffer.db", Limits(max_bytes), commit_interval) as buffer:
         shared = Shared("hall-3")
-        pollers = {section.name: Poller(section, meta_of(section), shared, buffer, clock=clock) for section in sections}
+        pollers = {
+            section.name: Poller(
+                section, meta_of(section), shared, buffer, clock=clock, phase=phases.get(section.name, 0.0)
+            )
+            for section in sections
+        }
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(buffer.run(), name="buffer")]
             for name, poller in pollers.items():

@@ -20,6 +20,7 @@ class ScriptedTag(Tag):
     """A tag of a PLC that is not there."""
 
     type: str | None = "int32"
+    count: int | None = None
 
     @property
     def source(self) -> str:
@@ -73,6 +74,8 @@ class Plc:
     acknowledged: "asyncio.Queue[Any]" = field(default_factory=asyncio.Queue)
     answers: Callable[[tuple[int, ...]], tuple[Sample, ...]] | None = None
     refusals: list[Exception] = field(default_factory=list)
+    slowness: str = ""
+    expected: list[float] = field(default_factory=list)
     openings: int = 0
     closings: int = 0
 
@@ -134,6 +137,15 @@ class ScriptedDriver(Driver):
     def address(self) -> str:
         """The section's."""
         return self._address
+
+    @property
+    def slowness(self) -> str:
+        """As the test says."""
+        return self._plc.slowness
+
+    def expect(self, at: float) -> None:
+        """Show the test when the next read is announced for."""
+        self._plc.expected.append(at)
 
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Ask the test, or whatever answers in its stead."""

@@ -31,7 +31,7 @@ LAYERS: list[set[str]] = [
     },
     {"drivers"},
     {"config"},
-    {"buffer", "health", "meta", "scaling", "schedule", "shaping", "supervisor"},
+    {"buffer", "conversion", "deadband", "health", "meta", "scaling", "schedule", "shaping", "supervisor"},
     {"poller", "publisher"},
     {"app"},
     {"demo"},

@@ -1,5 +1,6 @@
 """The meta message: what consumers learn of a device's tags, and the hash that ties its data to it."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from gateway import config as configuration
 from gateway.config.schema import Config
@@ -58,7 +60,7 @@ CONFIG: dict[str, Any] = {
 
 def changed(*path: str | int, to: Any) -> dict[str, Any]:
     """Give the config with one thing changed."""
-    config: dict[str, Any] = orjson.loads(orjson.dumps(CONFIG))
+    config: dict[str, Any] = copy.deepcopy(CONFIG)
     section: Any = config
     for step in path[:-1]:
         section = section[step]
@@ -70,7 +72,7 @@ def changed(*path: str | int, to: Any) -> dict[str, Any]:
 def load(tmp_path: Path) -> Any:
     def load_(config: dict[str, Any]) -> Config:
         path = tmp_path / "gateway.yaml"
-        path.write_bytes(orjson.dumps(config))  # YAML is a superset of JSON
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
         return configuration.load(path)
 
     return load_
@@ -131,6 +133,29 @@ def test_a_type_that_only_the_plc_knows_is_null(meta: Any) -> None:
     }  # fmt: skip
 
 
+def test_limits_names_and_the_length_of_an_array_are_told_where_there_are_some(meta: Any) -> None:
+    tags = [
+        {
+            "name": "level",
+            "address": "holding:0",
+            "type": "int16",
+            "scale_register": "holding:9",
+            "min": -0.5,
+            "max": 9,
+        },
+        {"name": "state", "address": "holding:1", "type": "uint16", "map": {0: "stopped", 1: "running"}},
+        {"name": "curve", "address": "holding:2", "type": "uint16", "count": 4},
+    ]
+    found = orjson.loads(meta(changed("devices", 0, "tags", to=tags)).document)["tags"]
+    usual = set(orjson.loads(meta().document)["tags"]["running"])
+    assert {name: {key: tag[key] for key in tag.keys() - usual} for name, tag in found.items()} == {
+        "level": {"min": -0.5, "max": 9.0, "scale_register": "holding:9"},
+        "state": {"map": {"0": "stopped", "1": "running"}},
+        "curve": {"count": 4},
+    }
+    assert meta(changed("devices", 0, "tags", to=tags)).codes == ("d", "j", "j")
+
+
 def test_the_columns_stand_in_the_order_of_the_tags(meta: Any) -> None:
     assert meta().names == ("temperature", "running")
     assert meta().codes == ("d", "?")
@@ -162,6 +187,8 @@ TAG = ("devices", 0, "tags", 0)
         (*TAG, "deadband", 2.5),
         (*TAG, "deadband", None),
         (*TAG, "range", [0, 121]),
+        (*TAG, "min", -10),
+        (*TAG, "max", 130),
         (*TAG, "interval", "1s"),
         (*TAG, "heartbeat", "2m"),
         ("devices", 0, "interval", "1s"),

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from gateway.model import DeviceState, Sample
+from gateway.schedule import spread
 from tests.poller_line import NEVER_S, QUICK_S, device, line, lost
 from tests.scripted import PATIENCE_S, Plc, scripted_tag
 
@@ -90,6 +92,65 @@ async def test_a_poll_that_takes_longer_than_the_interval_makes_the_device_degra
         assert component.error == "a poll takes longer than the interval of 0.02 s"
         assert (component.cycle_last_s or 0) >= 0.1
         assert component.cycle_p95_s == component.cycle_last_s
+
+
+async def test_a_driver_that_knows_says_what_is_slow_and_its_figures_make_no_new_trouble(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    section = device(interval=0.02)
+    async with line(tmp_path, section) as on:
+        component = on.pollers["press-1"].component
+        told: list[str | None] = []
+        component.listeners.append(lambda: told.append(component.error))
+        for number in range(8):
+            read = await section.plc.next_read()
+            section.plc.slowness = f"needs {number + 1}.4 s for a 1 s interval, most of it for flow"
+            await asyncio.sleep(0.05 if number % 2 == 0 else 0)  # every other poll is quick enough
+            read.give(1, number)
+        await section.plc.next_read()
+        assert component.state is DeviceState.DEGRADED
+        assert told == ["needs 1.4 s for a 1 s interval, most of it for flow"]
+    assert len([record for record in caplog.records if "needs" in record.message]) == 1
+
+
+async def test_a_device_that_keeps_its_interval_again_for_a_while_is_well(tmp_path: Path) -> None:
+    section = device(interval=0.3)  # so long that the computer's own slowness does not show
+    async with line(tmp_path, section) as on:
+        read = await section.plc.next_read()
+        await asyncio.sleep(0.35)
+        read.give(1, 1)
+        await asyncio.wait_for(on.becomes(DeviceState.DEGRADED), PATIENCE_S)
+        well = on.becomes(DeviceState.OK)
+        polls = 0
+        while not well.done():
+            (await section.plc.next_read()).give(1, 1)
+            await asyncio.sleep(0)
+            polls += 1
+        assert polls >= 10
+
+
+async def test_before_each_read_the_driver_is_told_when_the_next_one_comes(tmp_path: Path) -> None:
+    section = device(interval=0.2)
+    async with line(tmp_path, section):
+        for number in range(3):
+            read = await section.plc.next_read()
+            assert len(section.plc.expected) == number + 1
+            assert read.began < section.plc.expected[-1] <= read.began + 0.21
+            read.give(1, 1)
+        steps = [later - earlier for earlier, later in pairwise(section.plc.expected)]
+        assert [round(step / 0.2, 6) % 1 for step in steps] == [0, 0]
+
+
+async def test_devices_with_different_phases_are_not_read_in_one_instant(tmp_path: Path) -> None:
+    names, interval = ["first", "second", "third"], 1.0
+    sections = [device(name=name, interval=interval) for name in names]
+    phases = dict(zip(names, spread(["bus-a"] * 3), strict=True))
+    started = asyncio.get_running_loop().time()
+    async with line(tmp_path, *sections, phases=phases):
+        for section in sections:
+            read = await section.plc.next_read()
+            read.give(1, 1)
+            assert read.began >= started + phases[section.name] * interval / 2 - 0.005
 
 
 async def test_what_the_deadband_leaves_out_is_counted_as_suppressed(tmp_path: Path) -> None:

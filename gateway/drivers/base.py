@@ -94,6 +94,11 @@ class Tag(Section):
         raise NotImplementedError
 
     @property
+    def scaled(self) -> bool:
+        """Whether the value is calculated from the raw one; it is a float then."""
+        return self.scale is not None or self.offset is not None
+
+    @property
     def code(self) -> str:
         """How the tag's value, once scaled, is packed on disk (see `Meta.codes`)."""
         raise NotImplementedError

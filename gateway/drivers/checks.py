@@ -78,6 +78,14 @@ class CheckedTag(Checked, Tag):
         if self.map is not None and not self.map:
             yield Fault(("map",), "is empty; write names such as {0: stopped, 1: running}, or remove the key")
 
+    def wrong_beside_map(self) -> Iterator[Fault]:
+        """Give what only numbers have, where names take their place."""
+        for key in ("scale", "offset", "range", "min", "max"):
+            if self.map is not None and getattr(self, key) is not None:
+                yield Fault((key,), "does not go with map, which gives names instead of numbers; remove one of them")
+        if self.map is not None and self.deadband not in {None, 0}:
+            yield Fault(("deadband",), "names are equal or not; write 0 for changes only")
+
 
 def plain(value: Decimal | Percent) -> int | float | str:
     """Give a number as YAML would hold it: as text only where a float would lose digits."""

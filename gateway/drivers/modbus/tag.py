@@ -187,11 +187,10 @@ class ModbusTag(CheckedTag):
     def _wrong_map(self) -> Iterator[Fault]:
         if self.type in _FLOATS:
             yield Fault(("map",), f"names whole numbers; a {self.type} is none")
-        for key in ("scale", "offset", "scale_register", "range", "min", "max", "count"):
+        for key in ("scale_register", "count"):
             if getattr(self, key) is not None:
                 yield Fault((key,), "does not go with map, which gives names instead of numbers; remove one of them")
-        if self.deadband not in {None, 0}:
-            yield Fault(("deadband",), "names are equal or not; write 0 for changes only")
+        yield from self.wrong_beside_map()
 
 
 def wrong_type(address: Address, kind: TypeName, byte_order: ByteOrder, count: int | None) -> Iterator[Fault]:

@@ -81,12 +81,13 @@ class OpcuaTag(CheckedTag):
 
     @property
     def code(self) -> str:
-        """The type shows with each value: a node may hold anything, arrays too."""
-        return "*"
+        """The type shows with each value: a node may hold anything, arrays too; or a name, or a number without one."""
+        return "*" if self.map is None else "j"
 
     def faults(self) -> Iterator[Fault]:
         """Give a deadband that is a share of nothing."""
         yield from super().faults()
+        yield from self.wrong_beside_map()
         if self.relative_deadband and self.range is None:
             text = f"{self.deadband} of what? Write range: [low, high] too; the server's EURange is not read yet"
             yield Fault(("deadband",), text)
