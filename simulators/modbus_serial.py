@@ -28,7 +28,8 @@ class ModbusRtuSimulator(Endpoint):
     """Serves units on a serial line: `async with ModbusRtuSimulator([PressUnit()]) as simulator: simulator.port`.
 
     Without `port` it makes a pseudo-terminal, at a path that stays the same over `stop` and `start`, as
-    /dev/serial/by-id does for an adapter that is unplugged and plugged in again. With `paced`, requests and answers
+    /dev/serial/by-id does for an adapter that is unplugged and plugged in again; pseudo-terminals know no parity, so
+    that it is N there, and otherwise Modbus' own E. With `paced`, requests and answers
     take the time that their characters take at `baudrate`, and 3.5 characters of silence precede each answer;
     without, answers come at once. `crowded` counts the requests that began less than 3.5 characters after the last
     answer's end: on a real line they would be part of it.
@@ -42,12 +43,13 @@ class ModbusRtuSimulator(Endpoint):
         *,
         port: str | None = None,
         baudrate: int = 19200,
-        parity: Literal["E", "O", "N"] = "E",
+        parity: Literal["E", "O", "N"] | None = None,
         stopbits: Literal[1, 2] = 1,
         paced: bool = False,
     ) -> None:
         super().__init__(units)
-        self.baudrate, self.parity, self.stopbits, self.paced = baudrate, parity, stopbits, paced
+        self.baudrate, self.stopbits, self.paced = baudrate, stopbits, paced
+        self.parity = parity or ("E" if port else "N")
         self.crowded = 0
         self._own = port is None
         self.port = port or str(Path(tempfile.gettempdir(), f"simulated-serial-{secrets.token_hex(6)}"))

@@ -67,7 +67,7 @@ def _modbus(whole: argparse.ArgumentParser) -> None:
     add("--rtu-tcp-port", type=int, help="RTU frames over TCP too; 0 takes a free one")
     add("--rtu", nargs="?", const=PTY, metavar="PORT", help="RTU on this serial port too, or on a pseudo-terminal")
     add("--baudrate", type=int, default=19200, help="of the serial port (default: 19200)")
-    add("--parity", choices=("E", "O", "N"), default="E", help="of the serial port (default: E)")
+    add("--parity", choices=("E", "O", "N"), help="of the serial port (default: E; a pseudo-terminal: N)")
     add("--stopbits", type=int, choices=(1, 2), default=1, help="of the serial port (default: 1)")
     add("--paced", action="store_true", help="a pseudo-terminal takes the time that characters take at the baud rate")
 
