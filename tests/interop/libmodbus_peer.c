@@ -30,7 +30,8 @@ static modbus_mapping_t *tables(void)
         map->tab_registers[i] = (uint16_t) (7 * i + 1);
         map->tab_input_registers[i] = (uint16_t) (65535 - i);
     }
-    modbus_set_float_abcd(21.5f, &map->tab_registers[200]);
+    map->tab_registers[200] = 0x41AC; /* modbus_set_float_abcd of 3.1.6 does not do what its name says */
+    map->tab_registers[201] = 0x0000;
     return map;
 }
 
