@@ -1,6 +1,6 @@
 """A plant of simulated PLCs: a press line that behaves, and misbehaves on demand. For tests, the demo and your desk.
 
-    from simulators import MeterUnit, ModbusSimulator, OpcuaSimulator, Plant, PressUnit, Unit
+    from simulators import MeterUnit, ModbusRtuSimulator, ModbusSimulator, OpcuaSimulator, Plant, PressUnit, Unit
 
     press, meter = PressUnit(seed=1), MeterUnit(seed=2)
     async with ModbusSimulator([press, meter]) as modbus:   # 127.0.0.1, a free port: modbus.port
@@ -11,10 +11,15 @@
         await modbus.stop()                                 # port closed; start() opens the same port again
         modbus.requests, modbus.function_codes, press.served
 
+    async with ModbusRtuSimulator([press]) as line:         # a serial line, on a pseudo-terminal: line.port
+
     async with OpcuaSimulator(pki_dir=folder) as opcua:     # opcua.endpoint, opcua.certificate_path
         await opcua.step()                                  # robot and nodes move on; opcua.robot.ticks counts
         opcua.freeze(); opcua.resume(); await opcua.restart()
         await opcua.status("Robot.Axis1.Speed", "BadSensorFailure")
+
+`ModbusUdpSimulator`, `ModbusTlsSimulator(units, TlsFiles.of(folder))`, `ModbusRtuOverTcpSimulator` and
+`ModbusRtuSimulator` serve units as `ModbusSimulator` does: the same unit may be behind several of them.
 
 `Unit("any", 3, holdings=[1, 2, 3], inputs={100: 7})` serves plain tables: `unit.tables["holding"][0] = 5` at any
 time. `Relay((host, port))` puts freezing, delay and cuts in front of any other server.
@@ -28,9 +33,13 @@ What each device holds is in `points` (Modbus) and `robot.VARIABLES` (OPC UA); `
 
 from typing import TYPE_CHECKING, Any
 
+from simulators.certificates import TlsFiles
 from simulators.control import Control, ControlError
+from simulators.modbus_endpoint import Endpoint
 from simulators.modbus_faults import Faults
-from simulators.modbus_server import ModbusSimulator
+from simulators.modbus_serial import ModbusRtuSimulator
+from simulators.modbus_server import ModbusRtuOverTcpSimulator, ModbusSimulator, ModbusTlsSimulator
+from simulators.modbus_udp import ModbusUdpSimulator
 from simulators.modbus_units import MachineUnit, MeterUnit, PressUnit, Unit
 from simulators.plant import Plant
 from simulators.relay import Relay
@@ -43,15 +52,21 @@ if TYPE_CHECKING:
 __all__ = [
     "Control",
     "ControlError",
+    "Endpoint",
     "Faults",
     "MachineUnit",
     "MeterUnit",
+    "ModbusRtuOverTcpSimulator",
+    "ModbusRtuSimulator",
     "ModbusSimulator",
+    "ModbusTlsSimulator",
+    "ModbusUdpSimulator",
     "OpcuaSimulator",
     "Plant",
     "PressUnit",
     "Relay",
     "Robot",
+    "TlsFiles",
     "Unit",
     "demo_devices",
 ]

@@ -9,37 +9,35 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from simulators.certificates import TlsFiles
 from simulators.control import Control, ControlError, send
-from simulators.modbus_server import ModbusSimulator
-from simulators.modbus_units import MachineUnit, MeterUnit, PressUnit
+from simulators.modbus_endpoint import Endpoint
+from simulators.modbus_serial import ModbusRtuSimulator
+from simulators.modbus_server import ModbusRtuOverTcpSimulator, ModbusSimulator, ModbusTlsSimulator
+from simulators.modbus_udp import ModbusUdpSimulator
+from simulators.modbus_units import MachineUnit, MeterUnit, PressUnit, Unit
+from simulators.options import PTY, parser
 from simulators.plant import Plant, Stepped
 from simulators.robot import Robot
 
 if TYPE_CHECKING:
     from simulators.opcua_server import OpcuaSimulator
 
-CONTROL_PORT = 5021
-_RUN_EXAMPLES = """\
-examples:
-  python -m simulators
-  python -m simulators --modbus-port 0 --opcua-port 0 --control-port 0 --json-ready
-  python -m simulators ctl '{"device": "press-1", "do": "freeze"}'
-"""
-_CTL_EXAMPLES = """\
-examples:
-  python -m simulators ctl '{"do": "help"}'
-  python -m simulators ctl '{"device": "press-1", "do": "refuse", "table": "holding", "addresses": [6, 7]}'
-  python -m simulators ctl '{"device": "modbus", "do": "delay", "s": 2}'
-  python -m simulators ctl '{"device": "robot-1", "do": "status", "node": "Robot.Axis1.Speed", \
-"status": "BadSensorFailure"}'
-"""
+_TITLES = {
+    "modbus": "Modbus TCP",
+    "modbus-udp": "Modbus UDP",
+    "modbus-tls": "Modbus TLS",
+    "modbus-rtu-over-tcp": "RTU on TCP",
+    "modbus-rtu": "RTU",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for and give the exit code: 0 ended as told, 1 could not run, 2 wrong use."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.getLogger("asyncua").setLevel(logging.CRITICAL)
     try:
         if options.command == "ctl":
@@ -56,44 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(sentence: str) -> int:
     print(f"simulators: {sentence}", file=sys.stderr)
     return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m simulators",
-        description="A simulated press line: press-1 and meter-1 on Modbus TCP, robot-1 on OPC UA. Loopback only.",
-        epilog=_RUN_EXAMPLES,
-        formatter_class=raw,
-    )
-    parser.add_argument("--modbus-port", type=int, default=5020, help="0 takes a free one (default: 5020)")
-    parser.add_argument("--opcua-port", type=int, default=4840, help="0 takes a free one (default: 4840)")
-    parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help=f"(default: {CONTROL_PORT})")
-    parser.add_argument("--no-opcua", action="store_true", help="Modbus only: starts at once and takes less memory")
-    parser.add_argument("--pki-dir", type=Path, help="keep the robot's certificate here (default: a temporary folder)")
-    parser.add_argument("--user", default="gateway", help="the robot's user beside anonymous (default: gateway)")
-    parser.add_argument("--password", default="gateway-secret", help="(default: gateway-secret)")
-    parser.add_argument("--volume-units", type=int, default=0, help="more Modbus units, ids from 11, of 1000 registers")
-    parser.add_argument("--seed", type=int, default=1, help="of the machines' noise (default: 1)")
-    parser.add_argument("--step", type=float, default=0.1, help="seconds from step to step (default: 0.1)")
-    parser.add_argument(
-        "--json-ready", action="store_true", help="first line on stdout: one JSON object with the ports"
-    )
-    commands = parser.add_subparsers(dest="command", metavar="ctl")
-    ctl = commands.add_parser("ctl", help="steer running simulators", epilog=_CTL_EXAMPLES, formatter_class=raw)
-    ctl.add_argument("--port", type=int, default=CONTROL_PORT, help=f"their control port (default: {CONTROL_PORT})")
-    ctl.add_argument("order", type=_order, help="a JSON object: device, do, and what the command takes")
-    return parser
-
-
-def _order(text: str) -> dict[str, Any]:
-    try:
-        order = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
-    if not isinstance(order, dict):
-        raise argparse.ArgumentTypeError('write an object such as {"device": "press-1", "do": "freeze"}')
-    return order
 
 
 async def _until_told(options: argparse.Namespace) -> None:
@@ -125,17 +85,42 @@ async def _run(options: argparse.Namespace) -> None:
     units = [press, meter, *volume]
     robot = Robot(seed=options.seed + 2)
     async with AsyncExitStack() as stack:
-        modbus = await stack.enter_async_context(ModbusSimulator(units, port=options.modbus_port))
+        endpoints = _endpoints(units, options, stack)
+        for endpoint in endpoints.values():
+            await stack.enter_async_context(endpoint)
         opcua = None if options.no_opcua else await stack.enter_async_context(_robot_server(robot, options))
-        devices = {"modbus": modbus.commands, **{unit.name: unit.commands for unit in units}}
+        devices = {part.name: part.commands for part in units}
+        devices |= {name: endpoint.commands for name, endpoint in endpoints.items()}
         if opcua is not None:
             devices["robot-1"] = opcua.commands
         control = await stack.enter_async_context(Control(devices, port=options.control_port))
         machines: list[Stepped] = [*units, robot]
         plant = Plant(machines, after_step=opcua.publish if opcua is not None else None)
         await stack.enter_async_context(plant.running(options.step))
-        print(_ready(options.json_ready, modbus, opcua, control), flush=True)
+        print(_ready(options.json_ready, endpoints, opcua, control), flush=True)
         await asyncio.Event().wait()
+
+
+def _endpoints(units: Sequence[Unit], options: argparse.Namespace, stack: AsyncExitStack) -> dict[str, Endpoint]:
+    """The ways to the units that were asked for, by name."""
+    ways: dict[str, Endpoint] = {"modbus": ModbusSimulator(units, port=options.modbus_port)}
+    if options.udp_port is not None:
+        ways["modbus-udp"] = ModbusUdpSimulator(units, port=options.udp_port)
+    if options.tls_port is not None:
+        folder = options.tls_dir or Path(stack.enter_context(TemporaryDirectory(prefix="simulated-tls-")))
+        ways["modbus-tls"] = ModbusTlsSimulator(units, TlsFiles.of(folder), port=options.tls_port)
+    if options.rtu_tcp_port is not None:
+        ways["modbus-rtu-over-tcp"] = ModbusRtuOverTcpSimulator(units, port=options.rtu_tcp_port)
+    if options.rtu is not None:
+        ways["modbus-rtu"] = ModbusRtuSimulator(
+            units,
+            port=None if options.rtu == PTY else options.rtu,
+            baudrate=options.baudrate,
+            parity=options.parity,
+            stopbits=options.stopbits,
+            paced=options.paced,
+        )
+    return ways
 
 
 def _robot_server(robot: Robot, options: argparse.Namespace) -> "OpcuaSimulator":
@@ -146,20 +131,29 @@ def _robot_server(robot: Robot, options: argparse.Namespace) -> "OpcuaSimulator"
     )
 
 
-def _ready(as_json: bool, modbus: ModbusSimulator, opcua: "OpcuaSimulator | None", control: Control) -> str:
-    units = {unit.name: unit.unit_id for unit in modbus.units.values()}
+def _ready(as_json: bool, endpoints: dict[str, Endpoint], opcua: "OpcuaSimulator | None", control: Control) -> str:
+    units = {unit.name: unit.unit_id for unit in endpoints["modbus"].units.values()}
     if as_json:
-        ready: dict[str, Any] = {"modbus": {"host": modbus.host, "port": modbus.port, "units": units}}
+        ready: dict[str, Any] = {name: {**way.where, "units": units} for name, way in endpoints.items()}
         if opcua is not None:
             ready["opcua"] = {"endpoint": opcua.endpoint, "certificate": str(opcua.certificate_path)}
         ready["control"] = {"host": control.host, "port": control.port}
         return json.dumps(ready)
     named = ", ".join(f"{name} is unit {unit_id}" for name, unit_id in units.items())
-    lines = [f"Modbus TCP  {modbus.host}:{modbus.port}  ({named})"]
+    lines = [f"{_TITLES[name]:<11} {_place(way.where)}" for name, way in endpoints.items()]
+    lines[0] += f"  ({named})"
     if opcua is not None:
         lines.append(f"OPC UA      {opcua.endpoint}  (robot-1; certificate {opcua.certificate_path})")
     lines.append(f'Control     python -m simulators ctl --port {control.port} \'{{"do": "help"}}\'')
     return "\n".join([*lines, "Ctrl-C ends the plant."])
+
+
+def _place(where: dict[str, Any]) -> str:
+    """An endpoint's address, and what else a client needs, as a person reads it."""
+    if "baudrate" in where:
+        return f"{where['port']}  ({where['baudrate']} 8{where['parity']}{where['stopbits']})"
+    place = f"{where['host']}:{where['port']}"
+    return f"{place}  (client's files in {Path(where['cert_file']).parent})" if "cert_file" in where else place
 
 
 if __name__ == "__main__":

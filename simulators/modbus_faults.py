@@ -6,10 +6,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from simulators.modbus_pdu import READ_TABLES, Read, Refusal, Request, answer, frame, values_pdu
+from simulators.modbus_framing import Framing
+from simulators.modbus_pdu import READ_TABLES, Read, Refusal, Request, values_pdu
 from simulators.registers import Table
 
-Wrong = Literal["short", "long", "byte-count", "function", "transaction", "unit", "garbage", "half"]
+Wrong = Literal[
+    "short", "long", "byte-count", "function", "transaction", "unit", "check", "garbage", "half",
+    "noise", "echo", "twice", "split",
+]  # fmt: skip
 Code = Annotated[int, Field(ge=1, le=255)]
 Times = Annotated[int, Field(ge=1)] | None
 Seconds = Annotated[float, Field(ge=0, le=3600)]
@@ -100,25 +104,34 @@ class Faults:
         return chosen
 
 
-def spoil(kind: Wrong, request: Request, peek: Read) -> bytes:
-    """A whole frame that answers a read request in a wrong way.
+def spoil(kind: Wrong, request: Request, good: bytes, peek: Read, framing: Framing) -> tuple[bytes, ...]:
+    """The pieces, sent with a pause between, that answer a request in a wrong way; `good` is the right PDU.
 
     short, long: one register (eight bits) too few or too many, told consistently. byte-count: the count says one
-    octet more than there is. function: the sister table's code. transaction, unit: the next number. garbage: no
-    Modbus at all. half: the first half of a good frame, and then nothing.
+    octet more than there is. function: the sister table's code. transaction, unit: the next number; on a serial line
+    there is no transaction, and the answer is good. check: the CRC is wrong, or the protocol identifier. garbage: no
+    Modbus at all. half: the first half of a good frame, and then nothing. noise, echo: random octets, or the request
+    itself, before a good frame. twice: a good frame two times over. split: a good frame in two pieces.
     """
-    good = answer(request, peek)
-    if kind in ("short", "long") and not good[0] & 0x80:
+    if kind in ("short", "long") and request.function in READ_TABLES and not good[0] & 0x80:
         good = _resized(request, peek, 1 if kind == "long" else -1)
     if kind == "byte-count":
         good = bytes((good[0], (good[1] + 1) & 0xFF)) + good[2:]
     if kind == "function":
         good = bytes((_OTHER_FUNCTION.get(good[0], good[0] ^ 0x01),)) + good[1:]
     transaction = (request.transaction + (kind == "transaction")) & 0xFFFF
-    whole = frame(transaction, (request.unit + (kind == "unit")) & 0xFF, good)
-    if kind == "half":
-        return whole[: len(whole) // 2]
-    return b"\xde\xad\xbe\xef" * 5 if kind == "garbage" else whole
+    frame = framing.wrap(request, good, unit=(request.unit + (kind == "unit")) & 0xFF, transaction=transaction)
+    half = len(frame) // 2
+    pieces = {
+        "check": (framing.spoil_check(frame),),
+        "garbage": (b"\xde\xad\xbe\xef" * 5,),
+        "half": (frame[:half],),
+        "noise": (b"\xff\x00\xf8" + frame,),
+        "echo": (request.wire + frame,),
+        "twice": (frame + frame,),
+        "split": (frame[:half], frame[half:]),
+    }
+    return pieces.get(kind, (frame,))
 
 
 def _resized(request: Request, peek: Read, by: int) -> bytes:

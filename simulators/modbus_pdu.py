@@ -1,4 +1,4 @@
-"""Modbus TCP frames and answers as plain bytes (Modbus Application Protocol V1.1b3; Messaging on TCP/IP V1.0b)."""
+"""What stands in a Modbus frame, whatever the frame: requests and answers (Modbus Application Protocol V1.1b3)."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -13,8 +13,6 @@ TARGET_FAILED_TO_RESPOND = 0x0B
 
 READ_TABLES: dict[int, Table] = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
 _MAX_COUNT = {1: 2000, 2: 2000, 3: 125, 4: 125}
-_MBAP = struct.Struct(">HHHB")
-_MAX_LENGTH = 254  # the unit id and a PDU of at most 253 octets
 
 Read = Callable[[Table, int, int], Sequence[int]]
 """Gives the bits or registers at (table, address, count), or raises `Refusal`."""
@@ -28,17 +26,14 @@ class Refusal(Exception):  # noqa: N818 -- it is an answer of the protocol, not 
         self.code = code
 
 
-class FramingError(Exception):
-    """The peer sends something that cannot be a Modbus TCP frame; nothing after it can be trusted."""
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came in. `pdu` begins with the function code."""
+    """One request as it came in. `pdu` begins with the function code; `wire` is the whole frame."""
 
     transaction: int
     unit: int
     pdu: bytes
+    wire: bytes = b""
 
     @property
     def function(self) -> int:
@@ -54,36 +49,9 @@ class Request:
         return address, count
 
 
-def take_request(buffer: bytearray) -> Request | None:
-    """Take the first whole request off the buffer; None while it is not complete.
-
-    Raises:
-        FramingError: wrong protocol identifier or impossible length.
-    """
-    if len(buffer) < _MBAP.size:
-        return None
-    transaction, protocol, length, unit = _MBAP.unpack_from(buffer)
-    if protocol != 0 or not 2 <= length <= _MAX_LENGTH:
-        raise FramingError(f"protocol {protocol}, length {length}")
-    end = _MBAP.size + length - 1
-    if len(buffer) < end:
-        return None
-    pdu = bytes(buffer[_MBAP.size : end])
-    del buffer[:end]
-    return Request(transaction, unit, pdu)
-
-
-def frame(transaction: int, unit: int, pdu: bytes) -> bytes:
-    """A Modbus TCP frame."""
-    return _MBAP.pack(transaction, 0, len(pdu) + 1, unit) + pdu
-
-
 def answer(request: Request, read: Read) -> bytes:
-    """The PDU that answers a request: the values, or an exception (V1.1b3 sections 6.1 to 6.4)."""
-    try:
-        return values_pdu(request.function, _values(request, read))
-    except Refusal as refusal:
-        return exception(request.function, refusal.code)
+    """The PDU that answers a request for values (V1.1b3 sections 6.1 to 6.4). Raises Refusal."""
+    return values_pdu(request.function, _values(request, read))
 
 
 def _values(request: Request, read: Read) -> Sequence[int]:

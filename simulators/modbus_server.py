@@ -1,133 +1,105 @@
-"""A Modbus TCP endpoint with several units behind it, which answers right, or wrong in the way it was told to."""
+"""Modbus endpoints that take connections: TCP, TLS, and the frames of a serial line over TCP."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+import ssl
+from collections.abc import Sequence
+from typing import Any
 
-from simulators.modbus_faults import Faults, spoil
-from simulators.modbus_pdu import (
-    TARGET_FAILED_TO_RESPOND,
-    FramingError,
-    Request,
-    answer,
-    exception,
-    frame,
-    take_request,
-)
+from simulators.certificates import TlsFiles
+from simulators.lifecycle import TcpListener
+from simulators.modbus_endpoint import Endpoint
+from simulators.modbus_framing import RTU, FramingError
 from simulators.modbus_units import Unit
 
 HOST = "127.0.0.1"
 
 
-class ModbusSimulator:
+class ModbusSimulator(TcpListener, Endpoint):
     """Serves units on a loopback port: `async with ModbusSimulator([PressUnit()]) as simulator: simulator.port`.
 
-    Port 0 takes a free one, and keeps it over `stop` and `start`. `faults` are those of the whole endpoint, beside
-    each unit's own. `requests` counts all requests, `function_codes` are those seen, `history` holds the last ones,
-    `connections` counts the connections accepted so far.
+    Port 0 takes a free one, and keeps it over `stop` and `start`.
     """
 
     def __init__(self, units: Sequence[Unit], *, host: str = HOST, port: int = 0) -> None:
-        self.units = {unit.unit_id: unit for unit in units}
-        self.host = host
-        self.port = port
-        self.faults = Faults()
-        self.requests = 0
-        self.connections = 0
-        self.function_codes: set[int] = set()
-        self.history: deque[Request] = deque(maxlen=1000)
-        self._server: asyncio.Server | None = None
-        self._open: set[_Connection] = set()
+        TcpListener.__init__(self, host, port)
+        Endpoint.__init__(self, units)
+        self._tls: ssl.SSLContext | None = None
+        self._connected: set[_Connection] = set()
 
-    def __repr__(self) -> str:
-        state = "closed" if self._server is None else f"{len(self._open)} open connections"
-        return f"<ModbusSimulator {self.host}:{self.port}, {state}, {self.requests} requests>"
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Listen. Does nothing while it listens already.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        if self._server is None:
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        """Close all connections and refuse new ones, as a PLC does that loses its power."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            self.cut()
-            await server.wait_closed()
+    @property
+    def where(self) -> dict[str, Any]:
+        """Host and port."""
+        return {"host": self.host, "port": self.port}
 
     def cut(self) -> None:
         """Close all connections and go on listening."""
-        for connection in list(self._open):
+        for connection in list(self._connected):
             connection.abort()
 
-    def report(self) -> dict[str, Any]:
-        """The endpoint's own account, to hold against what a client says it saw."""
-        return {
-            "requests": self.requests,
-            "connections": self.connections,
-            "function_codes": sorted(self.function_codes),
-            "units": {unit.name: unit.report() for unit in self.units.values()},
-        }
+    async def _listen(self) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: _Connection(self), self.host, self.port, ssl=self._tls)
 
-    @property
-    def commands(self) -> dict[str, Callable[..., Any]]:
-        """What the control channel may call."""
-        lifecycle = {"stop": self.stop, "start": self.start, "cut": self.cut, "report": self.report}
-        return {**self.faults.commands, **lifecycle}
+    async def _hang_up(self) -> None:
+        self.cut()
 
     def _opened(self, connection: "_Connection") -> None:
         self.connections += 1
-        self._open.add(connection)
+        self._connected.add(connection)
 
     def _closed(self, connection: "_Connection") -> None:
-        self._open.discard(connection)
+        self._connected.discard(connection)
 
-    def _note(self, request: Request) -> tuple[Faults, ...]:
-        """Count a request; give the faults that its answer is under."""
-        self.requests += 1
-        self.function_codes.add(request.function)
-        self.history.append(request)
-        unit = self.units.get(request.unit)
-        if unit is None:
-            return (self.faults,)
-        unit.requests += 1
-        return self.faults, unit.faults
 
-    def _respond(self, request: Request, faults: tuple[Faults, ...]) -> bytes:
-        """The frame that answers a request; the endpoint's faults come before the unit's own."""
-        unit = self.units.get(request.unit)
-        for code, wrong in (each.turn() for each in faults):
-            if code is not None:
-                return frame(request.transaction, request.unit, exception(request.function, code))
-            if wrong is not None and unit is not None:
-                return spoil(wrong, request, unit.peek)
-        if unit is None:
-            return frame(request.transaction, request.unit, exception(request.function, TARGET_FAILED_TO_RESPOND))
-        return frame(request.transaction, request.unit, answer(request, unit.read))
+class ModbusRtuOverTcpSimulator(ModbusSimulator):
+    """Serves units as a converter does that passes a serial line's frames on over TCP as they are."""
+
+    framing = RTU
+
+
+class ModbusTlsSimulator(ModbusSimulator):
+    """Serves units over TLS and asks for a client certificate (MODBUS/TCP Security Protocol Specification v3.6)."""
+
+    def __init__(self, units: Sequence[Unit], files: TlsFiles, *, host: str = HOST, port: int = 0) -> None:
+        super().__init__(units, host=host, port=port)
+        self.files = files
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._tls.load_cert_chain(files.server, files.server_key)
+        self._tls.load_verify_locations(files.authority)
+        self._tls.verify_mode = ssl.CERT_REQUIRED
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Host, port, and what a client needs to be let in."""
+        files = {"ca_file": self.files.authority, "cert_file": self.files.client, "key_file": self.files.client_key}
+        return {**super().where, **{key: str(path) for key, path in files.items()}}
 
 
 class _Connection(asyncio.Protocol):
-    """One client. Requests are answered in the order in which they came, unless a delay is changed meanwhile."""
+    """One client."""
 
     def __init__(self, simulator: ModbusSimulator) -> None:
+        self.due = 0
         self._simulator = simulator
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def send(self, octets: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(octets)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- asyncio types it as any transport
@@ -137,30 +109,12 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._simulator._closed(self)
 
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
     def data_received(self, data: bytes) -> None:
         self._received += data
         try:
-            while (request := take_request(self._received)) is not None:
-                self._take(request)
+            while (request := self._simulator.framing.take(self._received)) is not None:
+                self._simulator.take(request, self)
         except FramingError:
-            self.abort()
-
-    def _take(self, request: Request) -> None:
-        faults = self._simulator._note(request)
-        if any(each.frozen for each in faults):
-            return
-        if delay_s := sum(each.delay_s for each in faults):
-            asyncio.get_running_loop().call_later(delay_s, self._answer, request, faults)
-        else:
-            self._answer(request, faults)
-
-    def _answer(self, request: Request, faults: tuple[Faults, ...]) -> None:
-        if self._transport is None or self._transport.is_closing() or any(each.frozen for each in faults):
-            return  # nobody would get it, so nothing was served
-        self._transport.write(self._simulator._respond(request, faults))
-        if any(each.closing for each in faults):
-            self._transport.close()
+            self._received.clear()
+            if not self._simulator.framing.is_serial:
+                self.abort()

@@ -1,11 +1,13 @@
 """Modbus units: tables of registers with a name, and the machines that write theirs at each step."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from simulators.modbus_faults import Faults
-from simulators.modbus_pdu import ILLEGAL_ADDRESS, Refusal
+from simulators.modbus_identity import IDENTIFY, identification
+from simulators.modbus_pdu import ILLEGAL_ADDRESS, Read, Refusal, Request, answer, exception
 from simulators.physics import AMBIENT_C, Meter, Press
 from simulators.points import METER_POINTS, PRESS_POINTS, VOLUME, volume_value
 from simulators.registers import Point, Table, encode
@@ -13,11 +15,16 @@ from simulators.registers import Point, Table, encode
 Cells = Mapping[int, int] | Iterable[int]
 """A table's content: registers from address 0 on, or by address. What is not there is answered with exception 2."""
 
+ARRIVALS = 2000
+"""How many requests of a unit are kept by their time."""
+
 
 class Unit:
-    """One unit behind a Modbus endpoint: four plain tables that may be set at any time.
+    """One unit behind Modbus endpoints: four plain tables that may be set at any time.
 
-    `requests` counts what was asked of the unit; `faults` makes it misbehave.
+    `identity` is what it says to device identification (43/14), by object id; empty, it knows no such function.
+    `requests` counts what was asked of the unit, `arrivals` holds the last requests' times (monotonic seconds);
+    `faults` makes it misbehave.
     """
 
     def __init__(
@@ -29,6 +36,7 @@ class Unit:
         discretes: Cells = (),
         holdings: Cells = (),
         inputs: Cells = (),
+        identity: Mapping[int, str] | None = None,
     ) -> None:
         self.name = name
         self.unit_id = unit_id
@@ -38,14 +46,37 @@ class Unit:
             "holding": _cells(holdings),
             "input": _cells(inputs),
         }
+        self.identity = dict(identity if identity is not None else _identity(name))
         self.faults = Faults()
         self.requests = 0
+        self.arrivals: deque[float] = deque(maxlen=ARRIVALS)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} unit {self.unit_id}, {self.requests} requests>"
 
     def step(self, dt: float) -> None:
         """Move on by `dt` seconds. A plain unit stays as it is."""
+
+    def note(self, now: float) -> None:
+        """Count a request that came at this time."""
+        self.requests += 1
+        self.arrivals.append(now)
+
+    def answer(self, request: Request) -> bytes:
+        """The PDU that answers a request."""
+        return self._pdu(request, self.read)
+
+    def glimpse(self, request: Request) -> bytes:
+        """The PDU that would answer a request, without having answered it."""
+        return self._pdu(request, self.peek)
+
+    def _pdu(self, request: Request, read: Read) -> bytes:
+        try:
+            if request.function == IDENTIFY:
+                return identification(request.pdu, self.identity)
+            return answer(request, read)
+        except Refusal as refusal:
+            return exception(request.function, refusal.code)
 
     def peek(self, table: Table, address: int, count: int) -> list[int]:
         """What stands in a table now.
@@ -68,10 +99,14 @@ class Unit:
         """The unit's own account, to hold against what a client says it saw."""
         return {"requests": self.requests}
 
+    def times(self) -> list[float]:
+        """When the last requests came, in seconds of the simulator's monotonic clock."""
+        return [round(at, 4) for at in self.arrivals]
+
     @property
     def commands(self) -> dict[str, Callable[..., Any]]:
         """What the control channel may call."""
-        return {**self.faults.commands, "report": self.report}
+        return {**self.faults.commands, "report": self.report, "arrivals": self.times}
 
 
 class MachineUnit(Unit):
@@ -231,3 +266,9 @@ class MeterUnit(MachineUnit):
 
 def _cells(cells: Cells) -> dict[int, int]:
     return dict(cells) if isinstance(cells, Mapping) else dict(enumerate(cells))
+
+
+def _identity(name: str) -> dict[int, str]:
+    """The basic and regular objects of section 6.21: vendor, product code, revision, URL, product, model, use."""
+    texts = ("edge-gateway", name.upper(), "1.0", "https://example.com/plant", "Simulated press line", name, "Tests")
+    return dict(enumerate(texts))

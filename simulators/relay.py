@@ -1,10 +1,12 @@
 """A TCP relay in front of a server: it freezes, delays and cuts what the server itself cannot."""
 
 import asyncio
-from typing import Any, Self
+from typing import Any
+
+from simulators.lifecycle import TcpListener
 
 
-class Relay:
+class Relay(TcpListener):
     """Listens on a loopback port and passes octets to `target` and back.
 
     Frozen, it holds what either side sends, the end of a connection too, and passes it on at `resume`: to both
@@ -12,40 +14,13 @@ class Relay:
     """
 
     def __init__(self, target: tuple[str, int], *, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(host, port)
         self.target = target
-        self.host = host
-        self.port = port
         self.delay_s = 0.0
         self.connections = 0
-        self._server: asyncio.Server | None = None
         self._pairs: set[asyncio.Task[Any]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Listen. Does nothing while it listens already.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        if self._server is None:
-            self._server = await asyncio.start_server(self._join, self.host, self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        """Cut all connections and refuse new ones."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            await self.cut()
-            await server.wait_closed()
 
     async def cut(self) -> None:
         """Cut all connections and go on listening."""
@@ -62,6 +37,12 @@ class Relay:
     def resume(self) -> None:
         """Pass on again, first what was held."""
         self._flowing.set()
+
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._join, self.host, self.port)
+
+    async def _hang_up(self) -> None:
+        await self.cut()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pair = asyncio.current_task()

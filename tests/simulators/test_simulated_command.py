@@ -7,11 +7,12 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asyncua import Client
-from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 
 from simulators.control import send
 
@@ -61,6 +62,27 @@ async def test_the_whole_plant_is_reachable_where_the_first_line_says_and_ends_o
         assert report["function_codes"] == [3]
         process.send_signal(signal.SIGTERM)
         assert await ended(process) == (0, "")
+
+
+async def test_every_modbus_way_that_is_asked_for_leads_to_the_same_units() -> None:
+    ways = ("--udp-port", "0", "--tls-port", "0", "--rtu-tcp-port", "0", "--rtu")
+    async with program(*FREE_PORTS, *ways, "--json-ready", "--no-opcua") as process:
+        told = await ready(process)
+        names = {"modbus", "modbus-udp", "modbus-tls", "modbus-rtu-over-tcp", "modbus-rtu"}
+        assert names <= told.keys()
+        assert {"ca_file", "cert_file", "key_file"} <= told["modbus-tls"].keys()
+        client = AsyncModbusSerialClient(told["modbus-rtu"]["port"], parity="N", timeout=10, retries=0)
+        assert await client.connect()
+        assert not (await client.read_holding_registers(0, count=4, device_id=2)).isError()
+        client.close()
+        port = told["control"]["port"]
+        report = await send(port, {"device": "modbus-rtu", "do": "report"})
+        assert (report["requests"], report["units"]["meter-1"]["requests"]) == (1, 1)
+        assert len(await send(port, {"device": "meter-1", "do": "arrivals"})) == 1
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == (0, "")
+        assert not Path(told["modbus-rtu"]["port"]).exists()
+        assert not Path(told["modbus-tls"]["ca_file"]).exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

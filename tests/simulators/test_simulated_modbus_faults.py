@@ -100,6 +100,22 @@ async def test_a_wrong_answer_is_wrong_in_one_way_only(
     assert await peer.ask(READ_TWO) == (1, 3, GOOD)
 
 
+@pytest.mark.parametrize(("kind", "octets"), [
+    ("check", struct.pack(">HHHB", 1, 1, 7, 3) + GOOD),
+    ("noise", b"\xff\x00\xf8" + struct.pack(">HHHB", 1, 0, 7, 3) + GOOD),
+    ("echo", struct.pack(">HHHB", 1, 0, 6, 3) + READ_TWO + struct.pack(">HHHB", 1, 0, 7, 3) + GOOD),
+    ("twice", 2 * (struct.pack(">HHHB", 1, 0, 7, 3) + GOOD)),
+    ("split", struct.pack(">HHHB", 1, 0, 7, 3) + GOOD),
+])  # fmt: skip
+async def test_what_stands_beside_a_frame_is_told_to_the_octet(
+    peer: Peer, unit: Unit, kind: Wrong, octets: bytes
+) -> None:
+    unit.faults.wrong(kind, times=1)
+    peer.send(READ_TWO)
+    assert await peer.take(len(octets)) == octets
+    assert await peer.ask(READ_TWO) == (1, 3, GOOD)
+
+
 async def test_garbage_is_no_modbus_and_half_an_answer_ends_in_the_middle(peer: Peer, unit: Unit) -> None:
     unit.faults.wrong("garbage", times=1)
     peer.send(READ_TWO)
@@ -244,7 +260,8 @@ async def test_requests_cut_into_single_octets_or_sent_together_are_each_answere
 
 
 def test_every_wrong_way_has_a_name_that_the_control_channel_knows() -> None:
-    assert set(WRONGS) == {"short", "long", "byte-count", "function", "transaction", "unit", "garbage", "half"}
+    of_the_answer = {"short", "long", "byte-count", "function", "transaction", "unit", "check"}
+    assert set(WRONGS) == of_the_answer | {"garbage", "half", "noise", "echo", "twice", "split"}
 
 
 @given(st.floats(width=32, allow_nan=False))

@@ -1,0 +1,137 @@
+"""P6 with the whole gateway: devices that are dead, or freeze, do not harm those beside them.
+
+The simulators' own account of when requests came is the measure. FAULT_SECONDS makes the runs longer (`make
+fault-test`).
+"""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.broker import free_port
+from tests.end_to_end.rig import Gateway, Plant, plant, running
+
+SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
+IS_LONG = SECONDS > 0
+INTERVAL_S = 1.0
+UNITS = 50
+LIVE = 5
+TOLERANCE = 0.1
+"""Of the interval: how far from it a cycle may begin, in 99 of 100."""
+
+pytestmark = pytest.mark.timeout(240 + 3 * SECONDS)
+
+
+def config(folder: Path, devices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A gateway whose broker is not there: that changes nothing for the devices (P7)."""
+    return {
+        "gateway": {"id": "hall-3"},
+        "mqtt": {
+            "host": "127.0.0.1",
+            "port": free_port(),
+            "topic": "factory/{gateway}/{device}",
+            "tls": {"insecure_plaintext": True},
+        },
+        "buffer": {"path": str(folder / "buffer.db")},
+        "http": {"listen": f"127.0.0.1:{free_port()}"},
+        "devices": list(devices),
+    }
+
+
+def device(name: str, where: dict[str, Any], protocol: str = "modbus-tcp", **keys: Any) -> dict[str, Any]:
+    """A device of one request a cycle."""
+    tags = [{"name": f"v{at}", "address": f"holding:{at}", "type": "uint16"} for at in range(1000, 1020)]
+    place = {"host": where["host"], "port": where["port"], "unit_id": where["units"][name]}
+    interval = f"{INTERVAL_S * 1000:.0f}ms"
+    return {"name": name, "protocol": protocol, **place, "interval": interval, **keys, "tags": tags}
+
+
+async def spacings(there: Plant, names: Sequence[str], since: dict[str, int]) -> list[float]:
+    """Seconds from request to request of these units, of all that came after so many."""
+    found = []
+    for name in names:
+        times = (await there.order(name, "arrivals"))[since[name] :]
+        found += [later - earlier for earlier, later in itertools.pairwise(times)]
+    return found
+
+
+async def counted(there: Plant, names: Sequence[str]) -> dict[str, int]:
+    """How many requests these units have had."""
+    return {name: (await there.order(name, "report"))["requests"] for name in names}
+
+
+def jitter(spacing: Sequence[float], share: float) -> float:
+    """How far from the interval so many of the spacings are at most, as a share of the interval."""
+    off = sorted(abs(each - INTERVAL_S) / INTERVAL_S for each in spacing)
+    return off[min(int(len(off) * share), len(off) - 1)]
+
+
+@pytest.mark.parametrize("protocol", ["modbus-tcp", "modbus-rtu-over-tcp"])
+async def test_p6_of_50_units_on_one_link_45_are_dead_and_5_keep_their_interval(tmp_path: Path, protocol: str) -> None:
+    """The live ones are asked on time, with what it costs to look for the dead ones now and then."""
+    arguments = ("--no-opcua", "--volume-units", str(UNITS), "--rtu-tcp-port", "0")
+    async with plant(tmp_path, *arguments) as there:
+        where = there.where["modbus" if protocol == "modbus-tcp" else "modbus-rtu-over-tcp"]
+        names = [name for name in where["units"] if name.startswith("volume-")]
+        live, dead = names[:: UNITS // LIVE], [name for at, name in enumerate(names) if at % (UNITS // LIVE)]
+        for name in dead:
+            await there.order(name, "freeze")
+        devices = [device(name, where, protocol, timeout="300ms", critical=False) for name in names]
+        async with running(Gateway(tmp_path, config(tmp_path, devices))) as gateway:
+            await gateway.until(
+                lambda now: (
+                    all(now["devices"][name]["state"] == "ok" for name in live)
+                    and all(now["devices"][name]["state"] == "unreachable" for name in dead)
+                )
+            )
+            before = await counted(there, names)
+            await asyncio.sleep(SECONDS or 10)  # the length of the look
+            after = await counted(there, names)
+            spacing = await spacings(there, live, before)
+            health = await gateway.health()
+    asked = sum(after[name] - before[name] for name in dead)
+    p50, p90, p99 = (jitter(spacing, share) for share in (0.5, 0.9, 0.99))
+    print(f"{protocol}: {len(spacing)} cycles of the live, jitter p50 {p50:.2%} p90 {p90:.2%} p99 {p99:.2%}, "
+          f"{asked} requests to the dead")  # fmt: skip
+    assert sum(health["devices"][name]["skipped_cycles"] for name in live) <= len(live)  # while all were found dead
+    assert len(spacing) >= LIVE * ((SECONDS or 10) / INTERVAL_S - 2)
+    # A busy test machine may hold up single cycles, of which a short run has too few for a p99.
+    assert (p99 if IS_LONG else p90) < TOLERANCE, sorted(spacing)
+    assert asked, "nobody looked whether the dead ones have come back"
+
+
+async def test_p6_a_device_that_freezes_costs_no_other_a_cycle_and_comes_back(tmp_path: Path) -> None:
+    """SIGSTOP of a PLC: its connections stay open and nothing answers, as with a cable pulled or a CPU halted."""
+    frozen_s = SECONDS or 6
+    (tmp_path / "frozen").mkdir()
+    async with (
+        plant(tmp_path / "frozen", "--no-opcua") as frozen,
+        plant(tmp_path, "--no-opcua", "--volume-units", "8") as well,
+    ):
+        victim = {**device("press-1", frozen.where["modbus"]), "timeout": "1s"}
+        names = [name for name in well.where["modbus"]["units"] if name.startswith("volume-")]
+        devices = [victim, *(device(name, well.where["modbus"]) for name in names)]
+        everything = ["press-1", *names]
+        async with running(Gateway(tmp_path, config(tmp_path, devices))) as gateway:
+            await gateway.until(lambda now: all(now["devices"][name]["state"] == "ok" for name in everything))
+            before, health_before = await counted(well, names), await gateway.health()
+            async with frozen.paused():
+                began = asyncio.get_running_loop().time()
+                await gateway.until(lambda now: now["devices"]["press-1"]["state"] == "unreachable")
+                await asyncio.sleep(began + frozen_s - asyncio.get_running_loop().time())  # the rest of the freeze
+                spacing = await spacings(well, names, before)
+                health = await gateway.health()
+            await gateway.until(lambda now: now["devices"]["press-1"]["state"] == "ok")
+    skipped = {
+        name: health["devices"][name]["skipped_cycles"] - health_before["devices"][name]["skipped_cycles"]
+        for name in names
+    }
+    print(f"frozen for {frozen_s:g} s: {len(spacing)} cycles of the others, longest {max(spacing):.3f} s")
+    assert skipped == dict.fromkeys(names, 0)
+    assert max(spacing) < 2 * INTERVAL_S
+    assert len(spacing) >= len(names) * (frozen_s / INTERVAL_S - 2)

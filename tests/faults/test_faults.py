@@ -1,0 +1,22 @@
+"""P5, P6, P10 on a line where everything goes wrong: never a wrong value, never a dead task, nothing but reads."""
+
+import pytest
+
+from tests.faults.proxy import FAULTS
+from tests.faults.rig import WAYS, run
+
+READINGS = 30_000
+WITHIN_S = 8.0
+SEED = 20261125
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_p5_no_fault_of_the_line_makes_a_wrong_value_or_ends_the_polling(way: str) -> None:
+    outcome = await run(way, seed=SEED, readings=READINGS, within_s=WITHIN_S)
+    print(outcome)
+    assert outcome.wrong == []
+    assert (outcome.dead, outcome.bugs, outcome.nonsense) == ([], [], [])
+    assert outcome.codes.keys() == {"1", "2", "3", "4"}
+    assert outcome.checked > outcome.readings * 0.1, "the line was so bad that nothing was tested"
+    assert set(outcome.faults) <= set(FAULTS)
+    assert outcome.is_clean
