@@ -14,6 +14,8 @@ _COMMANDS = {
     "check": "gateway.cli.check:check",
     "schema": "gateway.cli.schema:schema",
     "status": "gateway.cli.status:status",
+    "decode": "gateway.cli.decode:decode",
+    "import": "gateway.cli.import_:import_",
     "demo": "gateway.cli.demo:demo",
     "version": "gateway.cli.version:version",
 }
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 FAILED = 1
 WRONG_USE = 2
+INTERRUPTED = 130
+"""What a shell gives for a command that Ctrl-C ended."""
 
 
 class Commands(click.Group):
@@ -57,7 +61,13 @@ def commands() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command; whatever goes wrong is a sentence on stderr and an exit code, never a traceback."""
     try:
-        return commands.main(arguments, standalone_mode=True)
+        sys.exit(commands.main(arguments, standalone_mode=False) or 0)
+    except click.UsageError as error:
+        _tell_wrong_use(error)
+        sys.exit(WRONG_USE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("\nedge-gateway: stopped\n")
+        sys.exit(INTERRUPTED)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(WRONG_USE)
@@ -73,3 +83,14 @@ def main(arguments: list[str] | None = None) -> Any:
             log.exception("unexpected error, please report it")
         sys.stderr.write(f"edge-gateway: unexpected {type(error).__name__}: {error}. Please report it.\n")
         sys.exit(FAILED)
+
+
+def _tell_wrong_use(error: click.UsageError) -> None:
+    """Say in one sentence what is wrong with the arguments, and where the right ones are."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # no arguments at all: the help it is
+        error.show()
+        return
+    path = error.ctx.command.name if error.ctx is not None and error.ctx.parent is not None else ""
+    command = f"edge-gateway {path}".strip()
+    text = error.format_message()
+    sys.stderr.write(f"{told(f'{command}: {text}', f'See {command} --help.')}\n")
