@@ -15,6 +15,8 @@ from typing import Final
 from gateway import clock, notify
 from gateway.buffer import Buffer, Limits, open_buffer, read_machine_id
 from gateway.config.schema import Config
+from gateway.control import server as control
+from gateway.control.desk import Desk
 from gateway.drivers.base import Shared
 from gateway.health.certificates import CertificateFiles
 from gateway.health.http import Endpoint, serve
@@ -47,6 +49,7 @@ class Gateway:
     broker: BrokerComponent
     publisher: Publisher
     parts: Parts
+    desk: Desk
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; then stop from south to north, so that nothing on its way is left behind."""
@@ -114,12 +117,16 @@ async def run_gateway(config: Config) -> None:
 
 @asynccontextmanager
 async def open_gateway(config: Config) -> AsyncIterator[tuple[Gateway, Endpoint]]:
-    """Open the buffer and the local endpoint, and put the parts together."""
+    """Open the buffer, the local endpoint and the control socket, and put the parts together."""
     section = config.buffer
     limits = Limits(section.max_bytes, section.when_full, section.max_age)
     async with open_buffer(section.path, limits, section.commit_interval, read_machine_id()) as buffer:
         gateway = compose(config, buffer)
-        async with serve(config.http, gateway.parts) as endpoint:
+        asked_for = "socket" in config.control.model_fields_set
+        async with (
+            serve(config.http, gateway.parts) as endpoint,
+            control.serve(config.control.socket, gateway.desk.visit, expected=asked_for),
+        ):
             yield gateway, endpoint
 
 
@@ -164,7 +171,14 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
     _tell_time_off(buffer, metas)
     publisher = Publisher(feed)
     buffer.listeners.append(publisher.look_again)
-    return Gateway(buffer, pollers, broker, publisher, parts)
+    return Gateway(buffer, pollers, broker, publisher, parts, _desk(config, shared, pollers))
+
+
+def _desk(config: Config, shared: Shared, pollers: Sequence[Poller]) -> Desk:
+    """Let commands use the devices' links, and the open drivers."""
+    by_name = {poller.component.name: poller for poller in pollers}
+    sections = [section for section in config.devices if section.enabled]
+    return Desk(config.gateway.id, sections, shared, lambda name: by_name[name].driver)
 
 
 def _refuse_reload(config: ConfigParts) -> None:

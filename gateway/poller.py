@@ -136,6 +136,8 @@ class Poller:
         self._shaper = Shaper(section)
         self._drops = buffer.drops(section.name)
         self._look = asyncio.Event()
+        self.driver: Driver | None = None
+        """The open driver; None while there is no connection."""
 
     async def attempt(self) -> None:
         """Connect and read until the connection ends. Raises DeviceError when it does, or cannot be made."""
@@ -146,9 +148,14 @@ class Poller:
         with ExitStack() as ending:
             ending.push(self._tell_end)
             async with self._section.open(self._shared) as driver:
+                self.driver = driver
+                ending.callback(self._forget)
                 self.component.connected()
                 self._shaper.follows = driver.subscribes
                 await (self._follow(driver) if driver.subscribes else self._poll(driver, self._origin))
+
+    def _forget(self) -> None:
+        self.driver = None
 
     def _tell_end(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell that the device is silent from now on, whatever ended the connection; unless we were asked to stop."""

@@ -20,7 +20,7 @@ _COMMON: Final[Mapping[str, float]] = {
     "uint16": 0, "int16": 0, "uint32": 1, "int32": 1, "float32": 4, "float64": 2, "uint64": -1, "int64": -1,
     "float16": -8, "bcd16": -4, "bcd32": -4, "uint8": -5, "string": 0, "bool": -6,
 }  # fmt: skip
-_ORDERS: Final[Mapping[str, float]] = {"ABCD": 1, "CDAB": 0.5, "BADC": -2, "DCBA": -1}
+_ORDERS: Final[Mapping[str, float]] = {"ABCD": 1, "CDAB": 0.5, "BADC": -3, "DCBA": -2}
 _FORMATS: Final[Mapping[str, tuple[int, str]]] = {
     "uint16": (1, "H"), "int16": (1, "h"), "float16": (1, "e"),
     "uint32": (2, "I"), "int32": (2, "i"), "float32": (2, "f"),
@@ -28,8 +28,8 @@ _FORMATS: Final[Mapping[str, tuple[int, str]]] = {
 }  # fmt: skip
 _BCD: Final[Mapping[str, int]] = {"bcd16": 1, "bcd32": 2}
 _MANTISSA: Final[Mapping[str, int]] = {"float16": 10, "float32": 23, "float64": 52}
-_SHORT_TEXT: Final = -4.0
-"""What a text of one register is worth less: two printable bytes are common."""
+_SHORT_TEXT: Final = -8.0
+"""What a text of one or two registers is worth less: texts are seldom so short, and four letters are a float too."""
 _SIGNED: Final[Mapping[str, str]] = {"int16": "uint16", "int32": "uint32", "int64": "uint64"}
 
 
@@ -133,7 +133,7 @@ def _texts(registers: tuple[int, ...], offset: int) -> Iterator[Interpretation]:
         text = b"".join(arrange((register,), order) for register in registers)
         cost = surprise.cost_of_text(text)
         if cost is not None:
-            worth = 8 * len(text) - cost + _COMMON["string"] + _ORDERS[order] + (_SHORT_TEXT if len(text) < 4 else 0)
+            worth = 8 * len(text) - cost + _COMMON["string"] + _ORDERS[order] + (_SHORT_TEXT if len(text) <= 4 else 0)
             value = text.partition(b"\0")[0].rstrip(b" ").decode("ascii", "replace")
             yield Interpretation("string", order, (value,), worth, offset, length=len(text))
 

@@ -62,6 +62,7 @@ _TABLE_WORDS: Final[tuple[tuple[str, Table], ...]] = (
     ("holding", "holding"), ("coil", "coil"), ("input", "input"), ("eingangsreg", "input"), ("haltereg", "holding"),
 )  # fmt: skip
 _FUNCTIONS: Final[Mapping[int, Table]] = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
+_MODICON: Final[Mapping[str, Table]] = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 _RANGE: Final = re.compile(r"(.+?)\s*(?:-|–|\.\.|…|to|bis)\s*(.+)")
 _ORDERS: Final = {
     "abcd": "ABCD", "cdab": "CDAB", "badc": "BADC", "dcba": "DCBA", "big endian": "ABCD", "little endian": "DCBA",
@@ -195,12 +196,13 @@ class _Reading:
         written = self.cell(row, "table").casefold()
         if not written:
             return None
-        if digits := re.search(r"\b0*([1-4])\b", written):
-            return _FUNCTIONS[int(digits[1])]
-        table = next((table for word, table in _TABLE_WORDS if word in written), None)
-        if table is None:
-            raise Unplaced(f"{self.cell(row, 'table')!r} is no table; tables are coil, discrete, holding and input")
-        return table
+        if table := next((table for word, table in _TABLE_WORDS if word in written), None):
+            return table
+        if match := re.search(r"(?<![0-9])([0134])x", written):
+            return _MODICON[match[1]]
+        if match := re.search(r"(?<![0-9])0*([1-4])(?![0-9])", written):
+            return _FUNCTIONS[int(match[1])]
+        raise Unplaced(f"{self.cell(row, 'table')!r} is no table; tables are coil, discrete, holding and input")
 
     def _registers(self, row: Row, taken: int | None) -> int | None:
         counted = _integer(self.cell(row, "registers"))

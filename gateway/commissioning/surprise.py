@@ -16,7 +16,7 @@ import math
 import struct
 from typing import Final
 
-_SIGN: Final = 2.0
+_SIGN: Final = 1.0
 """Bits that a minus costs: most quantities are positive."""
 _DECADES: Final = 3.2
 """Bits that say which power of ten from 0.001 to 1,000,000 a float has."""

@@ -19,7 +19,7 @@ _NAMES: Final = {
     "bcd": "bcd16", "lbcd": "bcd32",
 }  # fmt: skip
 _SIZED: Final = re.compile(
-    r"(?P<kind>[a-z]+?)(?P<bits>8|16|32|64)(?:bits?|be)?|(?P<bits2>8|16|32|64)bits?(?P<kind2>[a-z]+)"
+    r"(?P<kind>[a-z]+?)(?P<bits>8|16|32|64)(?:bits?|be)?|(?P<bits2>8|16|32|64)bit(?P<kind2>[a-z]+)"
 )
 _LENGTH: Final = re.compile(r"(?P<name>[a-z ]+?)\s*[\[(]?\s*(?P<length>[0-9]{1,3})\s*[\])]?")
 _FAMILIES: Final = {

@@ -1,10 +1,11 @@
 """The sections of what stays on this machine: `buffer`, `http`, `control`."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from gateway.checked import Checked, Fault, later
 from gateway.drivers.base import Section
@@ -14,6 +15,8 @@ from gateway.quantities import PositiveDuration, duration, size
 from gateway.secret import Secret
 
 _STATE: Final = Path("/var/lib/edge-gateway")
+_LONGEST_SOCKET: Final = 107
+"""What the kernel takes (unix(7), sun_path), without the NUL at its end."""
 _SOCKET: Final = Path("/run/edge-gateway/control.sock")
 
 
@@ -82,9 +85,15 @@ class HttpSection(Checked, Section):
             )
 
 
+def _short(path: Path) -> Path:
+    if len(os.fsencode(path)) > _LONGEST_SOCKET:
+        raise ValueError(f"a socket's path has {_LONGEST_SOCKET} bytes at most; write a shorter one, such as {_SOCKET}")
+    return path
+
+
 class ControlSection(Section):
     """The local socket through which commands reach the running daemon."""
 
-    socket: Annotated[ConfigPath, later("remove it", allowed=_SOCKET, written=str(_SOCKET))] = Field(
+    socket: Annotated[ConfigPath, AfterValidator(_short)] = Field(
         default=_SOCKET, description="mode 0660, group edge-gateway"
     )

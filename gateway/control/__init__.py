@@ -1,0 +1,1 @@
+"""The local socket through which commands reach the running daemon, and with it the links that it holds open."""
