@@ -1,0 +1,309 @@
+"""`edge-gateway scan`: which units answer on a Modbus line, what they are, and which registers they have."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.status import Status
+
+from gateway.cli.output import keys_line, shown, words
+from gateway.cli.read import device_named
+from gateway.commissioning.guesses import guess
+from gateway.commissioning.scanning import Manner, Scanner, Stopped, TableFound, UnitFound, one_device
+from gateway.commissioning.search import DEFAULT_LAST
+from gateway.commissioning.target import WrongTarget, is_target, parse_target
+from gateway.commissioning.way import Way, way_to
+from gateway.config import load
+from gateway.config.local import ControlSection
+from gateway.drivers.modbus.address import TABLES, Table
+from gateway.drivers.modbus.section import ModbusDevice
+from gateway.drivers.modbus.tag import BIT_TABLES
+from gateway.errors import DeviceError, told
+from gateway.health.reasons import spell_duration
+from gateway.logs import printable
+
+_RTU: Final = frozenset({"modbus-rtu", "modbus-rtu-over-tcp"})
+_ALL_UNITS: Final = range(1, 248)
+"""Modbus over Serial Line V1.02, section 2.2."""
+_NETWORK_UNITS: Final = (1, 255, 0)
+"""What a device that is reached by its IP address calls itself: 255 or 0 by Modbus Messaging on TCP/IP V1.0b, section
+4.4.2, and most often 1."""
+_OBJECTS: Final = {
+    0: "vendor", 1: "product code", 2: "revision", 3: "vendor URL", 4: "product", 5: "model", 6: "application"
+}  # fmt: skip
+"""Modbus Application Protocol V1.1b3, section 6.21."""
+_VALUES: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """What is to be scanned, and how."""
+
+    section: ModbusDevice
+    units: Sequence[int]
+    socket: Path | None
+    manner: Manner
+    only_units: bool
+    every_unit: bool
+
+
+@click.command(epilog="Example: edge-gateway scan modbus-tcp://192.0.2.10:502 --units 1-32")
+@click.argument("what", metavar="TARGET|DEVICE")
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The config that DEVICE is in.")
+@click.option("--units", help="Unit ids, such as 1-32 or 1,7,9. Default: 1-247 on serial lines, else 1, 255 and 0.")
+@click.option("--registers", default=f"0-{DEFAULT_LAST}", show_default=True, help="From which to which register.")
+@click.option("--tables", default="holding,input,coil,discrete", show_default=True, help="The tables to look into.")
+@click.option("--only-units", is_flag=True, help="Find units and ask them what they are; leave their registers.")
+@click.option("--rate", type=click.FloatRange(0.1, 1000), default=5.0, show_default=True, help="Requests a second.")
+@click.option("--budget", type=click.IntRange(1, 1_000_000), default=600, show_default=True, help="Requests a unit.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.01, 60), help="Seconds for an answer. Default: 0.5, or the config's."
+)
+@click.option("--direct", is_flag=True, help="Connect to the device, past a running gateway.")
+@click.option("--yes", is_flag=True, help="Begin without asking.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def scan(what: str, path: Path | None, yes: bool, as_json: bool, **options: Any) -> None:
+    """Find unit ids and registers, gently: it only reads, a few times a second.
+
+    TARGET is such as modbus-tcp://192.0.2.10:502 or modbus-rtu:///dev/ttyUSB0?baudrate=9600; with a unit behind it
+    (…/7) only that one is scanned. With a config, DEVICE is one of its devices.
+
+    q or Ctrl-C ends it with what was found so far. Exits with 1 if no unit answered.
+    """
+    errand = _errand(what, path, options)
+    found, notes = asyncio.run(_run(errand, ask=not yes))
+    if as_json:
+        click.echo(json.dumps({"target": what, "notes": notes, "units": [_document(unit) for unit in found]}))
+    else:
+        for line in _lines(found):
+            click.echo(line)
+    for note in notes:
+        click.echo(printable(note), err=True)
+    sys.exit(0 if found else 1)
+
+
+def _errand(what: str, path: Path | None, options: dict[str, Any]) -> _Errand:
+    socket = ControlSection().socket
+    if is_target(what):
+        try:
+            section, unit = parse_target(what)
+        except WrongTarget as wrong:
+            raise click.UsageError(f"{printable(str(wrong))}.") from wrong
+        timeout = section.timeout if "timeout" in section.model_fields_set else 0.5
+    elif path is None:
+        raise click.UsageError(f"{printable(what)} is the name of a device: give the config that it is in (-c).")
+    else:
+        config = load(path, elsewhere=True)
+        device = device_named(config.devices, what)
+        if not isinstance(device, ModbusDevice):
+            raise click.UsageError(f"{device.name} is no Modbus device; only those can be scanned.")
+        section, unit, timeout, socket = device, device.unit_id, device.timeout, config.control.socket
+    first, last = _range(options["registers"])
+    manner = Manner(
+        rate=options["rate"], timeout=options["timeout"] or timeout, delay=section.request_delay,
+        budget=options["budget"], tables=_tables(options["tables"]), first=first, last=last,
+    )  # fmt: skip
+    units = _units(options["units"], section, unit)
+    every = options["units"] is not None
+    return _Errand(section, units, None if options["direct"] else socket, manner, options["only_units"], every)
+
+
+def _range(text: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    if not (first.isdecimal() and (last if dash else first).isdecimal()):
+        raise click.BadParameter("write a range such as 0-9999.", param_hint="--registers")
+    found = int(first), int(last if dash else first)
+    if not 0 <= found[0] <= found[1] <= 65535:
+        raise click.BadParameter("registers go from 0 to 65535, the lower one first.", param_hint="--registers")
+    return found
+
+
+def _tables(text: str) -> tuple[Table, ...]:
+    names = [name.strip() for name in text.split(",")]
+    unknown = next((name for name in names if name not in TABLES), None)
+    if unknown is not None:
+        raise click.BadParameter(
+            f"there is no table {printable(unknown)!r}; write {','.join(TABLES)}.", param_hint="--tables"
+        )
+    return tuple(table for name in names for table in TABLES if table == name)
+
+
+def _units(text: str | None, section: ModbusDevice, unit: int | None) -> Sequence[int]:
+    if text is None and unit is not None:
+        return (unit,)
+    if text is None:
+        return _ALL_UNITS if getattr(section, "protocol", "") in _RTU else _NETWORK_UNITS
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last if dash else first).isdecimal()) or int(last or first) > 255:
+            raise click.BadParameter("write unit ids from 0 to 255, such as 1-32 or 1,7,9.", param_hint="--units")
+        found += range(int(first), int(last or first) + 1)
+    if not found:
+        raise click.BadParameter("name at least one unit id, the lower end of a range first.", param_hint="--units")
+    return tuple(dict.fromkeys(found))
+
+
+async def _run(errand: _Errand, *, ask: bool) -> tuple[list[UnitFound], list[str]]:
+    async with way_to(errand.section, errand.socket) as way:
+        await way.line.connect(errand.manner.timeout if errand.manner.timeout > 1 else 1.0)
+        for line in _intention(errand, way):
+            click.echo(line, err=True)
+        if ask:
+            _confirm()
+        stop = asyncio.Event()
+        notes: list[str] = []
+        with _stop_key(stop), _progress() as tell:
+            scanner = Scanner(way.line, errand.manner, stop, tell)
+            try:
+                await _scan(errand, scanner, notes)
+            except Stopped:
+                notes.append("stopped: this is what was found so far")
+            except DeviceError as error:
+                notes.append(f"{told(str(error), error.do)} This is what was found so far.")
+        return scanner.found, notes
+
+
+async def _scan(errand: _Errand, scanner: Scanner, notes: list[str]) -> None:
+    await scanner.find_units(errand.units)
+    if not scanner.found:
+        notes.append("no unit answered: check the wiring, the line's settings and the unit ids (--units)")
+    if not errand.every_unit and one_device(scanner.found):
+        ignored = ", ".join(str(unit.unit) for unit in scanner.found[1:])
+        notes.append(f"units {ignored} answer as unit {scanner.found[0].unit} does: the device ignores the unit id")
+        del scanner.found[1:]
+    for unit in scanner.found:
+        if unit.first is not None:
+            await scanner.identify(unit)
+    for unit in () if errand.only_units else scanner.found:
+        if unit.first is not None:
+            await scanner.survey(unit)
+
+
+def _intention(errand: _Errand, way: Way) -> Iterator[str]:
+    """Say what will be done, and how long it takes."""
+    manner = errand.manner
+    seconds = len(errand.units) * max(manner.timeout, 1 / manner.rate)
+    named = _spell(errand.units)
+    yield f"Scans {errand.section.address} {way}."
+    yield f"Asks for unit {named}: at most {spell_duration(seconds)}. Only reads: function codes 1 to 4, and 43/14."
+    if not errand.only_units:
+        tables, most = ", ".join(manner.tables), manner.budget / manner.rate
+        yield (
+            f"Then {tables} {manner.first} to {manner.last} of each unit found: at most {manner.budget} requests, "
+            f"{manner.rate:g} a second: {spell_duration(most)} or less each."
+        )
+
+
+def _spell(units: Sequence[int]) -> str:
+    if len(units) > 4 and list(units) == list(range(units[0], units[-1] + 1)):
+        return f"{units[0]} to {units[-1]}"
+    return ", ".join(map(str, units[:20])) + (f" and {len(units) - 20} more" if len(units) > 20 else "")
+
+
+def _confirm() -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("it asks before it begins, and nobody can answer here: give --yes.")
+    click.confirm("Begin? (q or Ctrl-C ends it)", abort=True, err=True)
+
+
+@contextlib.contextmanager
+def _stop_key(stop: asyncio.Event) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and q end the scan, not the command."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if not sys.stdin.isatty():
+        yield
+        return
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+    tty.setcbreak(keyboard)
+    loop.add_reader(keyboard, lambda: stop.set() if sys.stdin.read(1) in {"q", "Q", ""} else None)
+    try:
+        yield
+    finally:
+        loop.remove_reader(keyboard)
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Any]:
+    """Show what is asked now, where there is a terminal."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with Status("", console=console) as status:
+        yield lambda text: status.update(f"{text}  (q ends)")
+
+
+def _document(found: UnitFound) -> dict[str, Any]:
+    identity = found.identity
+    return {
+        "unit": found.unit,
+        "note": found.note or None,
+        "identification": None
+        if not isinstance(identity, dict)
+        else {_object(n): text for n, text in identity.items()},
+        "requests": found.requests,
+        "tables": {
+            table: {
+                "ranges": [
+                    {"start": start, "count": end - start, "values": [kept.values[at] for at in range(start, end)]}
+                    for start, end in kept.ranges
+                ],
+                "unasked": [{"start": start, "count": end - start} for start, end in kept.unasked],
+                "ended": kept.ended or None,
+            }
+            for table, kept in found.tables.items()
+        },
+    }
+
+
+def _object(number: int) -> str:
+    return _OBJECTS.get(number, f"object {number}")
+
+
+def _lines(units: Sequence[UnitFound]) -> Iterator[str]:
+    for found in units:
+        yield f"unit {found.unit}{': ' + printable(found.note) if found.note else ''}{_identity(found)}"
+        for table, kept in found.tables.items():
+            yield from _table_lines(table, kept)
+
+
+def _identity(found: UnitFound) -> str:
+    if found.identity is None or isinstance(found.identity, int):
+        return ": does not tell what it is" if found.first is not None else ""
+    return ": " + ", ".join(f"{_object(number)} {printable(text)}" for number, text in found.identity.items())
+
+
+def _table_lines(table: Table, kept: TableFound) -> Iterator[str]:
+    if not kept.ranges:
+        yield f"  {table}: nothing found{', ' + kept.ended if kept.ended else ''}"
+        return
+    yield f"  {table}:" + (f" ({kept.ended})" if kept.ended else "")
+    for start, end in kept.ranges:
+        yield f"    {start} to {end - 1}  ({end - start})"
+        if table in BIT_TABLES:
+            found = [at for at in range(start, end) if kept.values[at]]
+            yield f"      on: {', '.join(map(str, found[:20])) or 'none'}" + (" …" if len(found) > 20 else "")
+            continue
+        for at, one in guess(kept.values, (start, end), _VALUES):
+            width = 1 if one.type in {"uint16", "int16"} else 2 if one.length is None else one.length // 2
+            raw = words([kept.values[at + n] for n in range(min(width, 4))])
+            text = ", ".join(shown(value, one.type) for value in one.values)
+            yield f"      {table}:{at}  {raw}  {text}  ({keys_line(one.keys)}?)"
+    if kept.unasked:
+        count = sum(end - start for start, end in kept.unasked)
+        yield f"    not known of {count} more: refused within larger blocks, and not asked for one by one"
