@@ -138,8 +138,9 @@ def _sample(section: DeviceSection, found: dict[str, Any]) -> Sample:
 
 def _document(look: Look) -> dict[str, Any]:
     raw = None if look.raw is None else [f"0x{register:04x}" for register in look.raw]
+    value = float(shown(look.value, look.kind)) if look.kind and isinstance(look.value, float) else look.value
     return {
-        "tag": look.name, "value": look.value, "unit": look.unit, "quality": look.quality, "ts": look.ts, "raw": raw
+        "tag": look.name, "value": value, "unit": look.unit, "quality": look.quality, "ts": look.ts, "raw": raw
     }  # fmt: skip
 
 

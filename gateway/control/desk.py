@@ -21,6 +21,8 @@ from gateway.drivers.modbus.section import ModbusDevice
 from gateway.errors import DeviceError
 from gateway.version import VERSION
 
+_BROADCAST: Final = 0
+_STATUS: Final = "See why with edge-gateway status."
 _NO_TAGS: Final = "Restart the gateway if its config has changed since it began."
 
 
@@ -70,7 +72,7 @@ class Desk:
         if section is None:
             return failure(UNKNOWN, f"the gateway does not read {request.device}", _NO_TAGS)
         if driver is None:
-            return failure("connection-lost", f"the gateway has no connection to {request.device} now")
+            return failure("connection-lost", f"the gateway has no connection to {request.device} now", _STATUS)
         positions = {tag.name: position for position, tag in enumerate(section.tags)}
         unknown = [name for name in request.tags if name not in positions]
         if unknown:
@@ -124,7 +126,9 @@ class Visit:
         from gateway.drivers.modbus.link import shared_link
 
         if request.link not in self._joined:
-            self._joined[request.link] = self._stack.enter_context(shared_link(self._desk.shared, section))
+            # A visitor is nobody's unit: what the link keeps of the devices' own must not end when he leaves.
+            visitor = section.model_copy(update={"unit_id": _BROADCAST})
+            self._joined[request.link] = self._stack.enter_context(shared_link(self._desk.shared, visitor))
         try:
             return await self._on_link(self._joined[request.link], request)
         except TimeoutError:
