@@ -17,7 +17,7 @@ from gateway.buffer import Buffer, Limits, open_buffer, read_machine_id
 from gateway.config.schema import Config
 from gateway.control import server as control
 from gateway.control.desk import Desk
-from gateway.drivers.base import Shared
+from gateway.drivers.base import DeviceSection, Shared
 from gateway.health.certificates import CertificateFiles
 from gateway.health.http import Endpoint, serve
 from gateway.health.parts import ConfigParts, Parts
@@ -135,14 +135,8 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
     shared = Shared(config.gateway.id)
     sections = [section for section in config.devices if section.enabled]
     metas = [meta_of(config, section) for section in sections]
-    for section in sections:
-        section.prepare()
     synchronised = clock.Remembered()
-    phases = spread([getattr(section, "link_key", section.address) for section in sections])
-    pollers = [
-        Poller(section, meta, shared, buffer, clock=synchronised, phase=phase)
-        for section, meta, phase in zip(sections, metas, phases, strict=True)
-    ]
+    pollers = _pollers(sections, metas, shared, buffer, synchronised)
     devices = {poller.component.name: poller.component for poller in pollers}
     broker = BrokerComponent(config.mqtt.address, tls=not config.mqtt.tls.insecure_plaintext)
     parts = Parts(
@@ -171,14 +165,26 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
     _tell_time_off(buffer, metas)
     publisher = Publisher(feed)
     buffer.listeners.append(publisher.look_again)
-    return Gateway(buffer, pollers, broker, publisher, parts, _desk(config, shared, pollers))
+    drivers = {poller.component.name: poller for poller in pollers}
+    desk = Desk(config.gateway.id, sections, shared, lambda name: drivers[name].driver)
+    return Gateway(buffer, pollers, broker, publisher, parts, desk)
 
 
-def _desk(config: Config, shared: Shared, pollers: Sequence[Poller]) -> Desk:
-    """Let commands use the devices' links, and the open drivers."""
-    by_name = {poller.component.name: poller for poller in pollers}
-    sections = [section for section in config.devices if section.enabled]
-    return Desk(config.gateway.id, sections, shared, lambda name: by_name[name].driver)
+def _pollers(
+    sections: Sequence[DeviceSection],
+    metas: Sequence[Meta],
+    shared: Shared,
+    buffer: Buffer,
+    synchronised: clock.Remembered,
+) -> list[Poller]:
+    """Make a poller for each device; those on one line do not all begin at once."""
+    for section in sections:
+        section.prepare()
+    phases = spread([getattr(section, "link_key", section.address) for section in sections])
+    return [
+        Poller(section, meta, shared, buffer, clock=synchronised, phase=phase)
+        for section, meta, phase in zip(sections, metas, phases, strict=True)
+    ]
 
 
 def _refuse_reload(config: ConfigParts) -> None:

@@ -16,10 +16,9 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from gateway.cli.output import keys_line, shown, words
+from gateway.cli.findings import as_document, as_lines
 from gateway.cli.read import device_named
-from gateway.commissioning.guesses import guess
-from gateway.commissioning.scanning import Manner, Scanner, Stopped, TableFound, UnitFound, one_device
+from gateway.commissioning.scanning import Manner, Scanner, Stopped, UnitFound, one_device
 from gateway.commissioning.search import DEFAULT_LAST
 from gateway.commissioning.target import WrongTarget, is_target, parse_target
 from gateway.commissioning.way import Way, way_to
@@ -27,7 +26,6 @@ from gateway.config import load
 from gateway.config.local import ControlSection
 from gateway.drivers.modbus.address import TABLES, Table
 from gateway.drivers.modbus.section import ModbusDevice
-from gateway.drivers.modbus.tag import BIT_TABLES
 from gateway.errors import DeviceError, told
 from gateway.health.reasons import spell_duration
 from gateway.logs import printable
@@ -38,11 +36,6 @@ _ALL_UNITS: Final = range(1, 248)
 _NETWORK_UNITS: Final = (1, 255, 0)
 """What a device that is reached by its IP address calls itself: 255 or 0 by Modbus Messaging on TCP/IP V1.0b, section
 4.4.2, and most often 1."""
-_OBJECTS: Final = {
-    0: "vendor", 1: "product code", 2: "revision", 3: "vendor URL", 4: "product", 5: "model", 6: "application"
-}  # fmt: skip
-"""Modbus Application Protocol V1.1b3, section 6.21."""
-_VALUES: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +76,9 @@ def scan(what: str, path: Path | None, yes: bool, as_json: bool, **options: Any)
     errand = _errand(what, path, options)
     found, notes = asyncio.run(_run(errand, ask=not yes))
     if as_json:
-        click.echo(json.dumps({"target": what, "notes": notes, "units": [_document(unit) for unit in found]}))
+        click.echo(json.dumps({"target": what, "notes": notes, "units": [as_document(unit) for unit in found]}))
     else:
-        for line in _lines(found):
+        for line in as_lines(found):
             click.echo(line)
     for note in notes:
         click.echo(printable(note), err=True)
@@ -246,64 +239,3 @@ def _progress() -> Iterator[Any]:
         return
     with Status("", console=console) as status:
         yield lambda text: status.update(f"{text}  (q ends)")
-
-
-def _document(found: UnitFound) -> dict[str, Any]:
-    identity = found.identity
-    return {
-        "unit": found.unit,
-        "note": found.note or None,
-        "identification": None
-        if not isinstance(identity, dict)
-        else {_object(n): text for n, text in identity.items()},
-        "requests": found.requests,
-        "tables": {
-            table: {
-                "ranges": [
-                    {"start": start, "count": end - start, "values": [kept.values[at] for at in range(start, end)]}
-                    for start, end in kept.ranges
-                ],
-                "unasked": [{"start": start, "count": end - start} for start, end in kept.unasked],
-                "ended": kept.ended or None,
-            }
-            for table, kept in found.tables.items()
-        },
-    }
-
-
-def _object(number: int) -> str:
-    return _OBJECTS.get(number, f"object {number}")
-
-
-def _lines(units: Sequence[UnitFound]) -> Iterator[str]:
-    for found in units:
-        yield f"unit {found.unit}{': ' + printable(found.note) if found.note else ''}{_identity(found)}"
-        for table, kept in found.tables.items():
-            yield from _table_lines(table, kept)
-
-
-def _identity(found: UnitFound) -> str:
-    if found.identity is None or isinstance(found.identity, int):
-        return ": does not tell what it is" if found.first is not None else ""
-    return ": " + ", ".join(f"{_object(number)} {printable(text)}" for number, text in found.identity.items())
-
-
-def _table_lines(table: Table, kept: TableFound) -> Iterator[str]:
-    if not kept.ranges:
-        yield f"  {table}: nothing found{', ' + kept.ended if kept.ended else ''}"
-        return
-    yield f"  {table}:" + (f" ({kept.ended})" if kept.ended else "")
-    for start, end in kept.ranges:
-        yield f"    {start} to {end - 1}  ({end - start})"
-        if table in BIT_TABLES:
-            found = [at for at in range(start, end) if kept.values[at]]
-            yield f"      on: {', '.join(map(str, found[:20])) or 'none'}" + (" …" if len(found) > 20 else "")
-            continue
-        for at, one in guess(kept.values, (start, end), _VALUES):
-            width = 1 if one.type in {"uint16", "int16"} else 2 if one.length is None else one.length // 2
-            raw = words([kept.values[at + n] for n in range(min(width, 4))])
-            text = ", ".join(shown(value, one.type) for value in one.values)
-            yield f"      {table}:{at}  {raw}  {text}  ({keys_line(one.keys)}?)"
-    if kept.unasked:
-        count = sum(end - start for start, end in kept.unasked)
-        yield f"    not known of {count} more: refused within larger blocks, and not asked for one by one"
