@@ -156,6 +156,9 @@ def _array(kind: int, count: int, data: bytes, at: int, depth: int) -> tuple[Val
     whole = _WHOLE.get(kind)
     if whole is not None:
         return list(struct.unpack_from(f"<{count}{whole.format[1:]}", data, at)), at + count * whole.size
+    if kind == 0 or count > len(data) - at:
+        # An element takes one byte at least, and nothing has no arrays: the count alone must not cost memory.
+        raise IndexError(_CUT_SHORT)
     elements: list[Value] = []
     unusable: Unusable | None = None
     for _ in range(count):

@@ -207,6 +207,12 @@ def test_bytes_that_mean_nothing_raise_what_the_driver_translates(data: bytes) -
         json.dumps(value.value, allow_nan=False)
 
 
+@pytest.mark.parametrize("kind", [0, 12, 22, 24])
+def test_an_array_that_announces_more_than_was_sent_costs_no_memory(kind: int) -> None:
+    with pytest.raises(IndexError):
+        decode_data_value(bytes((0x01, 0x80 | kind)) + struct.pack("<i", 2**31 - 1) + b"\0" * 8, 0)
+
+
 def test_variants_in_variants_do_not_exhaust_the_stack() -> None:
     with pytest.raises(ValueError, match="too deep"):
         decode_data_value(b"\x01" + b"\x18" * 10_000, 0)
