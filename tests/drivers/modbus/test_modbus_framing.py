@@ -243,10 +243,14 @@ def identified(*answers: bytes) -> tuple[list[bytes], "dict[int, str] | int"]:
     """Play a unit's answers; give what was asked, and what came of it."""
     asking = identification()
     asked = [next(asking).pdu]
-    with pytest.raises(StopIteration) as end:
+
+    def play() -> None:
         for answer in answers:
             request = asking.send(answer)
             asked.append(request.pdu)
+
+    with pytest.raises(StopIteration) as end:
+        play()
     return asked, end.value.value
 
 
