@@ -100,9 +100,8 @@ class ModbusLink:
             return found
 
     def expect(self, unit: int, at: float) -> None:
-        """Note when the unit's next poll is due (monotonic seconds): until then others may use the line."""
-        self._turns.unit(unit).due = at
-        self._next()
+        """Note that a poll of the unit begins, and when the next is due (monotonic seconds)."""
+        self._turns.unit(unit).expect(at, monotonic())
 
     def cycle(self, unit: int, busy_s: float, interval_s: float) -> None:
         """Note that a poll of the unit, which is due every `interval_s`, took so much of the line's time."""
@@ -114,7 +113,10 @@ class ModbusLink:
         return load(self._turns.units.values())
 
     def rest(self, unit: int) -> None:
-        """Note that the unit's poll is over; closes the connection where that is configured, and nobody needs it."""
+        """Note that the unit's poll is over: until the next one others may use the line.
+
+        Closes the connection where that is configured, and nobody needs it.
+        """
         self._turns.unit(unit).busy_until = -inf
         self._next()
         if self._close_after_cycle and not self._turns.in_use(monotonic()):

@@ -27,7 +27,7 @@ SHORTEST_S: Final = 0.05
 """No probe is shorter than this, unless the unit's timeout is."""
 MARGIN_S: Final = 0.005
 """A probe ends so long before the next poll is due."""
-WATCH_S: Final = 5.0
+WATCH_S: Final = 2.0
 """How long pauses are watched, to tell whether one that is long enough comes at all."""
 _NEARLY: Final = 0.75
 """A probe that is cut short waits for a pause of at least so much of the longest."""
@@ -151,9 +151,11 @@ class Turns:
 
     def release(self, now: float, used: float) -> None:
         """End the current turn, which took so many seconds of the line."""
-        if self.current is not None and self.current.budgeted:
-            self.account.charge(used, now)
-        self.current = None
+        ticket, self.current = self.current, None
+        if ticket is not None and ticket.budgeted:
+            # Who cuts a probe short does not stop a gateway from waiting on for the unit: it counts as a whole.
+            is_cut = ticket.window < ticket.timeout and ticket.unit is not None and not ticket.unit.live
+            self.account.charge(max(used, ticket.cost) if is_cut else used, now)
 
     def choose(self, now: float) -> tuple[Ticket | None, float]:
         """Give the turn to whoever may have it now; else say when that may change without anybody's doing."""
@@ -175,10 +177,12 @@ class Turns:
         return chosen, min(look, later)
 
     def _first_come(self, now: float) -> tuple[Ticket | None, float]:
-        for ticket in self._probes:
-            if _held_until(ticket) <= now:
-                return self._granted(ticket, ticket.timeout), inf
-        return None, min(map(_held_until, self._probes))
+        """Serve units that were never asked first: one of them may be live, and then it counts."""
+        free = [ticket for ticket in self._probes if _held_until(ticket) <= now]
+        if not free:
+            return None, min(map(_held_until, self._probes))
+        first = next(filter(_is_new, free), free[0])
+        return self._granted(first, first.timeout), inf
 
     def _probe(self, protected: Sequence[Unit], now: float) -> tuple[Ticket | None, float]:
         pause = min(unit.wanted_at(now) for unit in protected) - now - MARGIN_S
@@ -192,9 +196,13 @@ class Turns:
             may_at = self._may_begin_at(ticket, now)
             if may_at > now:
                 look = min(look, may_at)
-            elif window := self._window(ticket, pause):
-                ticket.budgeted = not _is_new(ticket)
-                return self._granted(ticket, window), inf
+                continue
+            # Nobody overtakes who waits for a pause only: easier ones would use up the share, again and again.
+            window = self._window(ticket, pause)
+            if not window:
+                break
+            ticket.budgeted = not _is_new(ticket)
+            return self._granted(ticket, window), inf
         return None, look
 
     def _may_begin_at(self, ticket: Ticket, now: float) -> float:

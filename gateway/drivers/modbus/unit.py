@@ -41,6 +41,10 @@ class Unit:
         """Whether it has never been asked to the end."""
         return not self.live and not self.misses
 
+    def expect(self, due: float, now: float) -> None:
+        """Note that a poll begins now, and when the next is due."""
+        self.due, self.busy_until = due, now + BUSY_S
+
     def ask(self, timeout: float, now: float) -> None:
         """Note that it is asked now."""
         self.asked_at, self.busy_until = now, now + timeout + BUSY_S
