@@ -109,6 +109,7 @@ class ModbusDriver(Driver):
         self._walk_at = math.inf
         self._walk_pause = FIRST_PROBE_S
         self._busy = _Busy()
+        self._lives = False
         memory.probes.hasten(clock())
 
     @property
@@ -187,14 +188,18 @@ class ModbusDriver(Driver):
                 delay=section.request_delay,
             )
         except TimeoutError as error:
-            self._memory.unanswered(block)
             self._note(block, section.timeout)
-            if not is_heard_from:
+            # What never answers says nothing of a unit that answers otherwise.
+            is_usual = is_heard_from or (self._lives and self._memory.is_mute(block))
+            self._memory.unanswered(block)
+            self._lives = is_heard_from
+            if not is_usual:
                 raise self._silent() from error
             return TIMEOUT
         except WrongAnswer:
             return PROTOCOL_ERROR
         self._note(block, answer.took)
+        self._lives = True
         if self._heard is not None:
             self._heard(block, answer)
         return answer

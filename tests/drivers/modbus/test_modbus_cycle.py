@@ -119,6 +119,23 @@ async def test_p5_a_guard_that_changes_while_a_hole_is_searched_is_noticed() -> 
     assert sample.quality == {"*": "bad:guard"}
 
 
+async def test_a_guard_in_a_block_whose_search_goes_on_covers_what_was_read() -> None:
+    line = ScriptedLine(held={0: 17}, refused={1, 3, 5, 7, 9, 11}, took=2.0)
+    driver = driver_of(line, unit(words(*range(1, 40)), guard=GUARD))
+    values = []
+    for _ in range(12):
+        samples = await driver.read(tuple(range(39)))
+        assert "bad:guard" not in bad(samples).values()
+        values.append(len(good(samples)))
+    assert values[-1] == 33
+
+
+async def test_p5_a_guard_that_is_no_number_makes_every_tag_bad_guard() -> None:
+    line = ScriptedLine(held={0: 0x7FC0, 1: 0})
+    driver = driver_of(line, unit(words(100), guard={**GUARD, "type": "float32", "equals": 1.5}))
+    assert bad(await driver.read((0,))) == {"*": "bad:guard"}
+
+
 @pytest.mark.parametrize(
     ("keys", "held"),
     [
@@ -252,6 +269,16 @@ async def test_a_block_that_was_silent_is_not_the_one_by_which_the_unit_is_taken
         await driver_of(line, section, memory).read((0, 1))
     samples = await driver_of(line, section, memory).read((0, 1))
     assert (good(samples), bad(samples)) == ({1: 20}, {"r10": "bad:timeout"})
+
+
+async def test_a_block_that_never_answers_does_not_end_the_connection_when_it_is_due_alone() -> None:
+    line = ScriptedLine(script=lambda asked: TimeoutError() if asked.start == 20 else None)
+    driver = driver_of(line, unit(words(10, 20)))
+    for _ in range(3):
+        assert bad(await driver.read((0, 1))) == {"r20": "bad:timeout"}
+        assert bad(await driver.read((1,))) == {"r20": "bad:timeout"}
+    with pytest.raises(DeviceError):  # nothing else was heard meanwhile
+        await driver.read((1,))
 
 
 async def test_the_link_is_told_what_a_poll_cost_and_when_the_next_comes() -> None:
