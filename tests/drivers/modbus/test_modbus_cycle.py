@@ -259,6 +259,7 @@ async def test_a_unit_that_stays_busy_is_bad_within_the_interval_and_costs_no_ot
     assert (good(samples), bad(samples)) == ({1: 20}, {"r10": "bad:device-busy"})
     assert sum(sample.readings for sample in samples) == 2
     assert line.now - began < 0.2
+    assert len(line.requests) == 4  # after 50 and 100 ms; 200 more are not left
 
 
 async def test_a_block_that_was_silent_is_not_the_one_by_which_the_unit_is_taken_for_dead() -> None:
