@@ -146,14 +146,6 @@ class Decoder:
         return Decoded(tuple(values), bad)
 
 
-def raw_registers(field: Field, block: Block, payload: bytes) -> tuple[int, ...]:
-    """Give the registers (or coils, as 0 and 1) of a field, as they arrived for its block."""
-    first, behind = field.register - block.start, field.end - block.start
-    if field.table in BIT_TABLES:
-        return tuple(payload[at // 8] >> at % 8 & 1 for at in range(first, behind))
-    return struct.unpack(f">{behind - first}H", payload[2 * first : 2 * behind])
-
-
 def _slot(field: Field, start: int) -> _Slot:
     offset, order = 2 * (field.register - start), field.byte_order
     if field.type == "string":

@@ -11,7 +11,7 @@ from modbus_line import ONE_BLOCK, field
 
 from gateway.drivers.modbus.fields import Field
 from gateway.drivers.modbus.plan import plan
-from gateway.drivers.modbus.registers import Decoder, raw_registers
+from gateway.drivers.modbus.registers import Decoder
 from gateway.drivers.modbus.values import BadValue, scaled
 
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
@@ -233,12 +233,3 @@ def test_a_power_beyond_sunspecs_is_not_implemented(power: int, reason: str) -> 
 def test_a_product_that_no_float_holds_is_out_of_range() -> None:
     with pytest.raises(BadValue, match="out-of-range"):
         scaled(field("holding:0", "float64"), 1e308, 5)
-
-
-def test_the_raw_registers_of_a_field_can_be_shown() -> None:
-    fields = [field("holding:2", "float32"), field("holding:1")]
-    (block,) = plan(fields, (0, 1), ONE_BLOCK)
-    assert raw_registers(fields[0], block, bytes.fromhex("00 01 41 c8 00 02")) == (0x41C8, 2)
-    bits = [field("coil:3", "bool"), field("coil:5", "bool", count=5)]
-    (block,) = plan(bits, (0, 1), ONE_BLOCK)
-    assert raw_registers(bits[1], block, bytes([0b1000_0100, 0b1])) == (1, 0, 0, 0, 0)
