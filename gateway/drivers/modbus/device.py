@@ -125,15 +125,15 @@ class ModbusDriver(Driver):
     @property
     def slowness(self) -> str:
         """What the line needs, if it is too much, and the tags that took longest in the last poll."""
-        sentences = []
+        if self._fields is None or not self._busy.slowest_s:
+            return ""
+        first = f"a poll takes longer than the interval of {self._interval:g} s"
         if self._link.load > 1:
             needed = self._link.load * self._interval
-            sentences.append(f"the line {self.address} needs {needed:.2g} s for a {self._interval:g} s interval")
-        if self._fields is not None and self._busy.slowest_s:
-            names = self._fields.names
-            tags = [names[at] for at in self._busy.slowest.columns if at < len(names)][:_NAMED_TAGS]
-            sentences += [f"slowest here: {', '.join(tags)} ({self._busy.slowest_s:.2g} s)"] if tags else []
-        return "; ".join(sentences)
+            first = f"the line {self.address} needs {needed:.2g} s for a {self._interval:g} s interval"
+        names = self._fields.names
+        tags = [names[at] for at in self._busy.slowest.columns if not self._fields.is_hidden(at)][:_NAMED_TAGS]
+        return f"{first}; slowest here: {', '.join(tags)} ({self._busy.slowest_s:.2g} s)" if tags else first
 
     async def connect(self) -> None:
         """Open the link unless it is open. Raises DeviceError (`connection-lost`)."""

@@ -309,7 +309,7 @@ async def test_a_slow_device_says_what_the_line_needs_and_which_tags_are_slowest
         "the line 192.0.2.10:502 needs 1.4 s for a 1 s interval; slowest here: r10, r11, r12 (0.31 s)"
     )
     line.load = 0.5
-    assert driver.slowness == "slowest here: r10, r11, r12 (0.31 s)"
+    assert driver.slowness == "a poll takes longer than the interval of 1 s; slowest here: r10, r11, r12 (0.31 s)"
 
 
 async def test_memory_belongs_to_the_unit_and_not_to_its_name() -> None:
