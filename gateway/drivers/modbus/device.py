@@ -20,7 +20,7 @@ from gateway.drivers.modbus.poll import GATEWAY_REASONS, PROTOCOL_ERROR, REASONS
 from gateway.drivers.modbus.probes import FIRST_PROBE_S, LONGEST_PAUSE_S
 from gateway.drivers.modbus.scan import Scan
 from gateway.drivers.modbus.section import ModbusDevice
-from gateway.drivers.modbus.sunspec import walk
+from gateway.drivers.modbus.sunspec import BASES, HEADER_REGISTERS, walk
 from gateway.errors import DeviceError
 from gateway.model import Sample
 
@@ -212,7 +212,8 @@ class ModbusDriver(Driver):
 
     async def _find_models(self) -> Fields:
         """Walk the chain of SunSpec models; a model that is not there is looked for again, more and more seldom."""
-        fields = fields_of(self._section, await walk(self._header))
+        bases = sorted(BASES, key=lambda base: self._memory.is_mute(_header_at(base)))
+        fields = fields_of(self._section, await walk(self._header, bases))
         if fields != self._fields:
             self._fields = fields
             self._scans.clear()
@@ -223,10 +224,15 @@ class ModbusDriver(Driver):
         return fields
 
     async def _header(self, start: int, count: int) -> bytes | None:
-        """Read a header of a SunSpec model; None where the unit refuses it. Raises DeviceError as `read` does."""
+        """Read a header of a SunSpec model; None where the unit has none. Raises DeviceError as `read` does.
+
+        Some units that answer otherwise are silent where the chain might have begun.
+        """
         until, pause = self._clock() + self._section.timeout, FIRST_PAUSE_S
         while True:
-            answer = await self._ask(Block("holding", start, count, ()), False)
+            answer = await self._ask(Block("holding", start, count, ()), self._lives and start in BASES)
+            if answer == TIMEOUT:
+                return None
             if isinstance(answer, str):
                 raise DeviceError(
                     f"{self.address} answers a request for a SunSpec header wrongly",
@@ -256,6 +262,10 @@ class ModbusDriver(Driver):
             reason=reason,
             do="Check the unit id, and power and wiring of the unit behind the gateway.",
         )
+
+
+def _header_at(base: int) -> Block:
+    return Block("holding", base, HEADER_REGISTERS, ())
 
 
 def _has_models(section: ModbusDevice) -> bool:

@@ -228,6 +228,28 @@ async def test_a_device_without_a_chain_has_no_models_and_a_silent_one_is_an_err
         await driver_of(ScriptedLine(script=lambda asked: 0x0B), unit(SUNSPEC)).read((0,))
 
 
+async def test_a_chain_is_found_though_the_unit_is_silent_where_others_begin_theirs() -> None:
+    line = ScriptedLine(
+        held=chain(50000, (1, 66)), script=lambda asked: TimeoutError() if asked.start < 50000 else None
+    )
+    section, memory, polls = unit(SUNSPEC[:1]), Memory(), 0
+    for _ in range(3):
+        try:
+            samples = await driver_of(line, section, memory).read((0,))
+        except DeviceError:
+            continue
+        polls += 1
+        assert good(samples) == {0: 50004}
+    assert polls >= 1
+
+
+async def test_p5_a_timeout_within_the_chain_is_not_taken_for_a_missing_model() -> None:
+    line = ScriptedLine(held=chain(40000, (1, 66), (103, 50)))
+    line.script = lambda asked: TimeoutError() if asked.start == 40070 else None
+    with pytest.raises(DeviceError, match="does not answer"):
+        await driver_of(line, unit(SUNSPEC)).read((0, 1, 2))
+
+
 async def test_a_chain_without_an_end_is_not_followed_for_ever() -> None:
     line = ScriptedLine(held={40000: 0x5375, 40001: 0x6E53} | dict.fromkeys(range(40002, 65536), 0))
     await driver_of(line, unit(SUNSPEC)).read((0, 1, 2))
