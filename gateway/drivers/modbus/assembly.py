@@ -44,10 +44,10 @@ def assembled(scan: Scan, parts: Sequence[Part], *, is_guarded: bool) -> tuple[S
 
 
 def _holds(scan: Scan, parts: Sequence[Part]) -> bool:
-    """Whether the guard was read, and held what it has to each time."""
+    """Whether the guard held what it has to each time it was read."""
     guard = scan.fields.guard
     read = [each for part in parts for at, each in part.good() if at == guard]
-    return bool(read) and all(each == scan.fields.equals for each in read) and guard not in parts[-1].bad
+    return all(each == scan.fields.equals for each in read)
 
 
 def _unguarded(scan: Scan, ts: int) -> Sample:

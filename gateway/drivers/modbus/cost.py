@@ -18,11 +18,11 @@ _SILENCE_CHARACTERS: Final = 3.5
 _SHORTEST_SILENCE_S: Final = 0.00175
 """What the silence between frames is above 19200 baud (Modbus over Serial Line V1.02, section 2.5.1.1)."""
 _SERIAL_DEVICE_S: Final = 0.010
-"""Between request and answer. A device has to notice 3.5 silent characters and looks at its line once in its own
-cycle: makers of meters and drives state 5 to 50 ms, most 10 or less."""
+"""Between request and answer; assumed. A device has to notice 3.5 silent characters (2 ms at 19200 baud) and looks at
+its line once in its own cycle, which is a few milliseconds."""
 _NETWORK_REQUEST_S: Final = 0.005
-"""A round trip in a plant's network is below 1 ms; a PLC answers between two cycles of its program, which are 1 to
-10 ms."""
+"""Between request and answer; assumed. A round trip in a plant's network is below 1 ms, but a PLC answers between two
+cycles of its program, which are a few milliseconds."""
 _NETWORK_REGISTER_S: Final = 0.000_002
 """Two bytes at 10 Mbit/s, which is what the slowest of Ethernet's devices have."""
 _ASSUMED_CHARACTER_S: Final = 11 / 19200

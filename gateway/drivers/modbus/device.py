@@ -20,7 +20,7 @@ from gateway.drivers.modbus.poll import GATEWAY_REASONS, PROTOCOL_ERROR, REASONS
 from gateway.drivers.modbus.probes import FIRST_PROBE_S, LONGEST_PAUSE_S
 from gateway.drivers.modbus.scan import Scan
 from gateway.drivers.modbus.section import ModbusDevice
-from gateway.drivers.modbus.sunspec import walk
+from gateway.drivers.modbus.sunspec import BASES, HEADER_REGISTERS, walk
 from gateway.errors import DeviceError
 from gateway.model import Sample
 
@@ -109,6 +109,7 @@ class ModbusDriver(Driver):
         self._walk_at = math.inf
         self._walk_pause = FIRST_PROBE_S
         self._busy = _Busy()
+        self._lives = False
         memory.probes.hasten(clock())
 
     @property
@@ -124,15 +125,15 @@ class ModbusDriver(Driver):
     @property
     def slowness(self) -> str:
         """What the line needs, if it is too much, and the tags that took longest in the last poll."""
-        sentences = []
+        if self._fields is None or not self._busy.slowest_s:
+            return ""
+        first = f"a poll takes longer than the interval of {self._interval:g} s"
         if self._link.load > 1:
             needed = self._link.load * self._interval
-            sentences.append(f"the line {self.address} needs {needed:.2g} s for a {self._interval:g} s interval")
-        if self._fields is not None and self._busy.slowest_s:
-            names = self._fields.names
-            tags = [names[at] for at in self._busy.slowest.columns if at < len(names)][:_NAMED_TAGS]
-            sentences += [f"slowest here: {', '.join(tags)} ({self._busy.slowest_s:.2g} s)"] if tags else []
-        return "; ".join(sentences)
+            first = f"the line {self.address} needs {needed:.2g} s for a {self._interval:g} s interval"
+        names = self._fields.names
+        tags = [names[at] for at in self._busy.slowest.columns if not self._fields.is_hidden(at)][:_NAMED_TAGS]
+        return f"{first}; slowest here: {', '.join(tags)} ({self._busy.slowest_s:.2g} s)" if tags else first
 
     async def connect(self) -> None:
         """Open the link unless it is open. Raises DeviceError (`connection-lost`)."""
@@ -187,14 +188,18 @@ class ModbusDriver(Driver):
                 delay=section.request_delay,
             )
         except TimeoutError as error:
-            self._memory.unanswered(block)
             self._note(block, section.timeout)
-            if not is_heard_from:
+            # What never answers says nothing of a unit that answers otherwise.
+            is_usual = is_heard_from or (self._lives and self._memory.is_mute(block))
+            self._memory.unanswered(block)
+            self._lives = is_heard_from
+            if not is_usual:
                 raise self._silent() from error
             return TIMEOUT
         except WrongAnswer:
             return PROTOCOL_ERROR
         self._note(block, answer.took)
+        self._lives = True
         if self._heard is not None:
             self._heard(block, answer)
         return answer
@@ -207,7 +212,8 @@ class ModbusDriver(Driver):
 
     async def _find_models(self) -> Fields:
         """Walk the chain of SunSpec models; a model that is not there is looked for again, more and more seldom."""
-        fields = fields_of(self._section, await walk(self._header))
+        bases = sorted(BASES, key=lambda base: self._memory.is_mute(_header_at(base)))
+        fields = fields_of(self._section, await walk(self._header, bases))
         if fields != self._fields:
             self._fields = fields
             self._scans.clear()
@@ -218,10 +224,15 @@ class ModbusDriver(Driver):
         return fields
 
     async def _header(self, start: int, count: int) -> bytes | None:
-        """Read a header of a SunSpec model; None where the unit refuses it. Raises DeviceError as `read` does."""
+        """Read a header of a SunSpec model; None where the unit has none. Raises DeviceError as `read` does.
+
+        Some units that answer otherwise are silent where the chain might have begun.
+        """
         until, pause = self._clock() + self._section.timeout, FIRST_PAUSE_S
         while True:
-            answer = await self._ask(Block("holding", start, count, ()), False)
+            answer = await self._ask(Block("holding", start, count, ()), self._lives and start in BASES)
+            if answer == TIMEOUT:
+                return None
             if isinstance(answer, str):
                 raise DeviceError(
                     f"{self.address} answers a request for a SunSpec header wrongly",
@@ -251,6 +262,10 @@ class ModbusDriver(Driver):
             reason=reason,
             do="Check the unit id, and power and wiring of the unit behind the gateway.",
         )
+
+
+def _header_at(base: int) -> Block:
+    return Block("holding", base, HEADER_REGISTERS, ())
 
 
 def _has_models(section: ModbusDevice) -> bool:

@@ -88,6 +88,10 @@ class Fields:
         guard = () if self.guard is None else (self.guard,)
         return (*columns, *sorted(position for position in scales if position is not None), *guard)
 
+    def readable(self, columns: Sequence[int]) -> list[int]:
+        """Give those of the wanted fields that the device has, as far as is known."""
+        return [position for position in self.wanted(columns) if not self.all[position].absent]
+
 
 def fields_of(section: ModbusDevice, models: Models | None = None) -> Fields:
     """Resolve what a device's tags need. `models` is what the device's own chain of SunSpec models tells."""

@@ -40,7 +40,7 @@ _WORTH_GIVING_UP: Final = GATEWAY_REASONS | {TIMEOUT, PROTOCOL_ERROR}
 class Poll:
     """Collects the answers to a scan. `answered`: something came; `given_up`: the reason not to ask on, or empty.
 
-    `is_guarded`: no values came since the guard was read.
+    `is_guarded`: no values came since the guard's.
     """
 
     def __init__(self, scan: Scan) -> None:
@@ -56,12 +56,12 @@ class Poll:
         part = self._part(ts)
         values, bad = query.decode(payload)
         columns = query.block.columns
-        self.is_guarded = self._scan.fields.guard in columns
         if bad:
             part.bad.update((columns[position], reason) for position, reason in bad.items())
             positions = [position for position in range(len(columns)) if position not in bad]
             columns = tuple(columns[position] for position in positions)
             values = tuple(values[position] for position in positions)
+        self.is_guarded = self._scan.fields.guard in columns
         part.columns.append(columns)
         part.values.append(values)
 

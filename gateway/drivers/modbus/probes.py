@@ -1,5 +1,6 @@
 """Which refused registers are asked for once more, and when: a firmware update may have added them."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -33,6 +34,7 @@ class Probes:
 
     def __init__(self) -> None:
         self._refusals: dict[Place, _Refusal] = {}
+        self._earliest = -math.inf  # nothing is due before
         self._turn = 0
 
     def __iter__(self) -> Iterator[Place]:
@@ -47,18 +49,21 @@ class Probes:
     def add(self, place: Place, now: float) -> None:
         """Note a refused range."""
         self._refusals.setdefault(place, _Refusal(now, now + FIRST_PROBE_S))
+        self._earliest = -math.inf
 
     def remove(self, place: Place, now: float) -> None:
         """Note that a range, and whatever lies in it, is answered; the others are asked for now."""
         table, start, end = place
         for each in [each for each in self if each[0] == table and start <= each[1] and each[2] <= end]:
             del self._refusals[each]
+        self._earliest = -math.inf
         for refusal in self._refusals.values():
             if now - refusal.asked >= FIRST_PROBE_S:
                 refusal.due = min(refusal.due, now)
 
     def hasten(self, now: float) -> None:
         """Let everything be due now: after a reconnect a device may be another."""
+        self._earliest = -math.inf
         for refusal in self._refusals.values():
             refusal.due, refusal.is_alone = min(refusal.due, now), False
 
@@ -69,6 +74,9 @@ class Probes:
 
         `most` tells how many registers one request may read.
         """
+        if now < self._earliest:
+            return None
+        self._earliest = min(refusal.due for refusal in self._refusals.values())
         held = self._held(fields, columns)
         due = {place: self._refusals[place] for place in held if self._refusals[place].due <= now}
         if not due:

@@ -36,14 +36,14 @@ class Scan:
 
     def __init__(self, columns: tuple[int, ...], fields: Fields, limits: Limits, memory: Memory) -> None:
         everything = fields.all
-        wanted = fields.wanted(columns)
+        readable = fields.readable(columns)
         self.columns = columns
         self.fields = fields
         self.version = memory.version
-        self.refused = [at for at in wanted if not everything[at].absent and memory.refuses(everything[at])]
-        self.bad = {at: everything[at].absent for at in wanted if everything[at].absent}
+        self.refused = [at for at in readable if memory.refuses(everything[at])]
+        self.bad = {at: everything[at].absent for at in fields.wanted(columns) if everything[at].absent}
         self.bad |= dict.fromkeys(self.refused, ILLEGAL_ADDRESS)
-        asked = [at for at in wanted if at not in self.bad]
+        asked = [at for at in readable if at not in self.bad]
         self.suspects = memory.suspects(everything, asked)
         searched = {at for block, _ in self.suspects for at in block.columns}
         blocks = plan(everything, [at for at in asked if at not in searched], limits, memory)

@@ -181,3 +181,11 @@ def test_two_thousand_tags_are_planned_in_an_instant(step: int) -> None:
         took.append(time.perf_counter() - began)
     assert min(took) < 0.05
     assert all(before.span <= after.span for before, after in pairwise(blocks) if before.table == after.table)
+
+
+@pytest.mark.parametrize("barriers", [[(5, 7)], [(5, 7), (3, 8)], [(3, 8), (5, 7)], [(5, 7), (0, 9)]])
+def test_no_block_holds_all_of_a_range_that_is_known_to_be_refused(barriers: list[tuple[int, int]]) -> None:
+    fields = [field(f"holding:{at}") for at in range(10)]
+    blocks = plan(fields, range(10), Limits(125, 2000, 0, COSTS[0]), Walls(barriers))
+    assert len(blocks) == 2
+    assert not any(block.start <= 5 and block.span[1] >= 7 for block in blocks)

@@ -119,6 +119,23 @@ async def test_p5_a_guard_that_changes_while_a_hole_is_searched_is_noticed() -> 
     assert sample.quality == {"*": "bad:guard"}
 
 
+async def test_a_guard_in_a_block_whose_search_goes_on_covers_what_was_read() -> None:
+    line = ScriptedLine(held={0: 17}, refused={1, 3, 5, 7, 9, 11}, took=2.0)
+    driver = driver_of(line, unit(words(*range(1, 40)), guard=GUARD))
+    values = []
+    for _ in range(12):
+        samples = await driver.read(tuple(range(39)))
+        assert "bad:guard" not in bad(samples).values()
+        values.append(len(good(samples)))
+    assert values[-1] == 33
+
+
+async def test_p5_a_guard_that_is_no_number_makes_every_tag_bad_guard() -> None:
+    line = ScriptedLine(held={0: 0x7FC0, 1: 0})
+    driver = driver_of(line, unit(words(100), guard={**GUARD, "type": "float32", "equals": 1.5}))
+    assert bad(await driver.read((0,))) == {"*": "bad:guard"}
+
+
 @pytest.mark.parametrize(
     ("keys", "held"),
     [
@@ -211,6 +228,28 @@ async def test_a_device_without_a_chain_has_no_models_and_a_silent_one_is_an_err
         await driver_of(ScriptedLine(script=lambda asked: 0x0B), unit(SUNSPEC)).read((0,))
 
 
+async def test_a_chain_is_found_though_the_unit_is_silent_where_others_begin_theirs() -> None:
+    line = ScriptedLine(
+        held=chain(50000, (1, 66)), script=lambda asked: TimeoutError() if asked.start < 50000 else None
+    )
+    section, memory, polls = unit(SUNSPEC[:1]), Memory(), 0
+    for _ in range(3):
+        try:
+            samples = await driver_of(line, section, memory).read((0,))
+        except DeviceError:
+            continue
+        polls += 1
+        assert good(samples) == {0: 50004}
+    assert polls >= 1
+
+
+async def test_p5_a_timeout_within_the_chain_is_not_taken_for_a_missing_model() -> None:
+    line = ScriptedLine(held=chain(40000, (1, 66), (103, 50)))
+    line.script = lambda asked: TimeoutError() if asked.start == 40070 else None
+    with pytest.raises(DeviceError, match="does not answer"):
+        await driver_of(line, unit(SUNSPEC)).read((0, 1, 2))
+
+
 async def test_a_chain_without_an_end_is_not_followed_for_ever() -> None:
     line = ScriptedLine(held={40000: 0x5375, 40001: 0x6E53} | dict.fromkeys(range(40002, 65536), 0))
     await driver_of(line, unit(SUNSPEC)).read((0, 1, 2))
@@ -242,6 +281,7 @@ async def test_a_unit_that_stays_busy_is_bad_within_the_interval_and_costs_no_ot
     assert (good(samples), bad(samples)) == ({1: 20}, {"r10": "bad:device-busy"})
     assert sum(sample.readings for sample in samples) == 2
     assert line.now - began < 0.2
+    assert len(line.requests) == 4  # after 50 and 100 ms; 200 more are not left
 
 
 async def test_a_block_that_was_silent_is_not_the_one_by_which_the_unit_is_taken_for_dead() -> None:
@@ -252,6 +292,16 @@ async def test_a_block_that_was_silent_is_not_the_one_by_which_the_unit_is_taken
         await driver_of(line, section, memory).read((0, 1))
     samples = await driver_of(line, section, memory).read((0, 1))
     assert (good(samples), bad(samples)) == ({1: 20}, {"r10": "bad:timeout"})
+
+
+async def test_a_block_that_never_answers_does_not_end_the_connection_when_it_is_due_alone() -> None:
+    line = ScriptedLine(script=lambda asked: TimeoutError() if asked.start == 20 else None)
+    driver = driver_of(line, unit(words(10, 20)))
+    for _ in range(3):
+        assert bad(await driver.read((0, 1))) == {"r20": "bad:timeout"}
+        assert bad(await driver.read((1,))) == {"r20": "bad:timeout"}
+    with pytest.raises(DeviceError):  # nothing else was heard meanwhile
+        await driver.read((1,))
 
 
 async def test_the_link_is_told_what_a_poll_cost_and_when_the_next_comes() -> None:
@@ -281,7 +331,7 @@ async def test_a_slow_device_says_what_the_line_needs_and_which_tags_are_slowest
         "the line 192.0.2.10:502 needs 1.4 s for a 1 s interval; slowest here: r10, r11, r12 (0.31 s)"
     )
     line.load = 0.5
-    assert driver.slowness == "slowest here: r10, r11, r12 (0.31 s)"
+    assert driver.slowness == "a poll takes longer than the interval of 1 s; slowest here: r10, r11, r12 (0.31 s)"
 
 
 async def test_memory_belongs_to_the_unit_and_not_to_its_name() -> None:
