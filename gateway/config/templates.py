@@ -111,7 +111,7 @@ class Templates:
         self._shipped = shipped
         self._folders = (folder / "devices", shipped)
         self._tag_files = tag_files
-        self._known: dict[str, Template | None] = {}
+        self._known: dict[str, tuple[Template | None, list[Complaint]]] = {}
 
     def get(self, node: Node, path: str) -> tuple[Template | None, list[Complaint]]:
         """Give the template that is named at `node`; None if it cannot be used, and what is wrong with it."""
@@ -119,15 +119,15 @@ class Templates:
             wrong = [] if node.value is None else [Complaint(node.place, path, "must be the name of a template")]
             return None, wrong
         name = node.value
-        complaints: list[Complaint] = []
         if name not in self._known:
             file = self._file(name)
             if file is None:
                 hint = did_you_mean(name, self._names()) or f"; write it as {self._folders[0] / name}.yaml"
                 hint = hint if _NAME.fullmatch(name) else ""
                 return None, [Complaint(node.place, path, f"there is no template {name}{hint}")]
-            self._known[name], complaints = self._read(file, node, path)
-        return self._known[name], complaints
+            self._known[name] = self._read(file, node, path)
+        template, complaints = self._known[name]
+        return template, list(complaints)
 
     def newer(self, template: Template) -> int | None:
         """Give the version of a shipped template's newest sister, if it is newer."""

@@ -147,6 +147,7 @@ def test_files_beside_the_config_with_random_edits(
     if not edits:
         assert isinstance(config, Config), config
     if isinstance(config, Config):
+        assert all(device.tags for device in config.devices)
         again = outcome(tmp_path_factory.getbasetemp(), expand(config).encode())
         assert again == config
 

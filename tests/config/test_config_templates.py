@@ -218,6 +218,17 @@ def test_what_is_wrong_in_a_template_is_said_once_with_the_devices_that_use_it(f
     assert kind.text.endswith("not 'flaot32'; did you mean float32? (used by m-1 and 49 more)")
 
 
+@pytest.mark.parametrize("text", ["tags: [", "[]", "template: {version: 0}", "tags_file: no-such.csv", "tags: 5"])
+def test_a_template_that_cannot_be_used_is_an_error_for_rows_too(files: Files, tmp_path: Path, text: str) -> None:
+    rows = "name,template,link\na,meter,bus\nb,meter,bus\n"
+    with pytest.raises(ConfigError) as refused:
+        files(
+            "devices_file: m.csv\nlinks: {bus: {protocol: modbus-tcp, host: b}}", devices__meter_yaml=text, m_csv=rows
+        )
+    [problem] = refused.value.problems
+    assert problem.file in {f"{tmp_path}/devices/meter.yaml", f"{tmp_path}/m.csv"}
+
+
 def test_a_link_that_nobody_uses_is_fine(files: Files) -> None:
     config = files(
         """
