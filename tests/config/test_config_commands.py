@@ -38,7 +38,7 @@ def errors(document: Any) -> list[str]:
 def test_a_good_config_is_one_line_and_exit_0() -> None:
     outcome = run("-c", str(SHIPPED))
     assert (outcome.exit_code, outcome.stderr) == (0, "")
-    assert outcome.stdout == f"{SHIPPED}: ok, 4 devices, 19 tags, hash {load(SHIPPED).hash}\n"
+    assert outcome.stdout == f"{SHIPPED}: ok, 4 devices, 74 tags, hash {load(SHIPPED).hash}\n"
 
 
 def test_a_broken_config_is_exit_2_and_every_problem_on_stderr() -> None:
