@@ -44,7 +44,7 @@ def load_with_templates(path: Path, *, elsewhere: bool = False) -> Loaded:
     complaints += resolved.complaints
     complaints += raw.complaints(resolved.root, resolved.incomplete, whole=resolved.whole)
     config, found = _build(resolved, {files.FOLDER: path.absolute().parent, files.ELSEWHERE: elsewhere})
-    if config is None or complaints or found:
+    if config is None or complaints or found or resolved.incomplete:
         raise ConfigError(report.ordered([*complaints, *found], file, resolved.users))
     templates = {device: template.title for device, template in resolved.templates.items()}
     return Loaded(config, templates, tuple(_newer(resolved)))

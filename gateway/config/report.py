@@ -119,7 +119,12 @@ def ordered(found: Iterable[Complaint], file: str, users: Mapping[str, Sequence[
         text = _NUMBER.sub("0", complaint.text) if complaint.place.file in users else complaint.text
         unique.setdefault((complaint.place, text), complaint)
     first = sorted(unique.values(), key=lambda each: (each.place.file != file, each.place, each.path))
-    return [Problem(*each.place, each.path, each.text + _used_by(each, users)) for each in first]
+    return [Problem(*each.place, _shown(each.path), _shown(each.text) + _used_by(each, users)) for each in first]
+
+
+def _shown(text: str) -> str:
+    """Write out what a terminal would not show, or would obey."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _used_by(complaint: Complaint, users: Mapping[str, Sequence[str]]) -> str:
@@ -127,4 +132,4 @@ def _used_by(complaint: Complaint, users: Mapping[str, Sequence[str]]) -> str:
     if not sharing or complaint.place.line == 0:
         return ""
     more = f" and {len(sharing) - 1} more" if len(sharing) > 1 else ""
-    return f" (used by {complaint.device or sharing[0]}{more})"
+    return f" (used by {_shown(complaint.device or sharing[0])}{more})"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,6 +13,9 @@ from gateway.config.scalars import resolve
 MOST_ROWS: Final = 100_000
 MOST_COLUMNS: Final = 200
 _FLOW: Final = ("[", "{")
+_AS_EXCEL_WRITES_IT: Final = {"TRUE": "true", "FALSE": "false"}
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_LINE: Final = re.compile(r"\r\n?|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,10 @@ class _Lines:
 def read_table(file: str, text: str) -> tuple[Table | None, list[Complaint]]:
     """Read a CSV file's text. Gives its table, None if there is none, and all that is wrong with it."""
     complaints: list[Complaint] = []
+    control = _CONTROL.search(text)
+    if control is not None:
+        line = len(_LINE.findall(text, 0, control.start())) + 1
+        return None, [Complaint(Place(file, line, 1), "", "holds a control character; a table is plain UTF-8 text")]
     rows = _rows(file, text, complaints)
     header = next(rows, None)
     if header is None:
@@ -142,7 +150,7 @@ def cell_node(text: str, place: Place, column: str, as_text: bool, complaints: l
         complaints += [Complaint(place, column, complaint.text) for complaint in found]
         return _placed(root, place, column)
     try:
-        return Node(resolve(text), place, raw=text, origin=column)
+        return Node(resolve(_AS_EXCEL_WRITES_IT.get(text, text)), place, raw=text, origin=column)
     except ValueError as error:
         complaints.append(Complaint(place, column, str(error)))
         return Node(None, place, raw=text, origin=column)

@@ -15,7 +15,7 @@ class TagFiles:
     """Reads each tags_file once, however many devices name it."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, list[Node] | None] = {}
+        self._known: dict[Path, tuple[list[Node] | None, list[Complaint]]] = {}
 
     def layer(
         self, own: Entry | None, file: Entry | None, folder: Path, path: str = ""
@@ -38,15 +38,16 @@ class TagFiles:
 
     def _rows(self, node: Node, folder: Path, at: str) -> tuple[list[Node] | None, list[Complaint]]:
         path, complaints = file_named(node, folder, at if node.origin is None else node.origin)
-        if path is None or path in self._known:
-            return (None if path is None else self._known[path]), complaints
-        text, complaints = text_named_at(node, path, at)
-        if text is None:
+        if path is None:
             return None, complaints
-        table, complaints = read_table(str(path), text)
-        rows = [] if table is None else list(_tags(table, complaints))
-        self._known[path] = rows if rows or not complaints else None
-        return self._known[path], complaints
+        if path not in self._known:
+            text, complaints = text_named_at(node, path, at)
+            if text is None:
+                return None, complaints
+            table, complaints = read_table(str(path), text)
+            rows = [] if table is None else list(_tags(table, complaints))
+            self._known[path] = (rows if rows or not complaints else None), complaints
+        return self._known[path]
 
 
 def _tags(table: Table, complaints: list[Complaint]) -> Iterator[Node]:

@@ -1,6 +1,7 @@
 """Templates: what devices of one model have in common, in a file of its own, with variables for what differs."""
 
 import json
+import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from gateway.drivers.base import Section
 
 SHIPPED: Final = Path(__file__).parents[1] / "devices"
 """The folder of the templates that are part of the program."""
-_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:@[1-9][0-9]{0,5})?")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}(?:@[1-9][0-9]{0,5})?")
 
 
 def _scalar(value: Any) -> Any:
@@ -106,10 +107,11 @@ def _all(names: Iterable[str]) -> str:
 class Templates:
     """Finds templates by their names, beside the config file and among the shipped ones, and reads each once."""
 
-    def __init__(self, folder: Path, rows: "tags.TagFiles") -> None:
-        self._folders = (folder / "devices", SHIPPED)
-        self._tag_files = rows
-        self._known: dict[str, Template | None] = {}
+    def __init__(self, folder: Path, tag_files: tags.TagFiles, shipped: Path = SHIPPED) -> None:
+        self._shipped = shipped
+        self._folders = (folder / "devices", shipped)
+        self._tag_files = tag_files
+        self._known: dict[str, tuple[Template | None, list[Complaint]]] = {}
 
     def get(self, node: Node, path: str) -> tuple[Template | None, list[Complaint]]:
         """Give the template that is named at `node`; None if it cannot be used, and what is wrong with it."""
@@ -117,21 +119,22 @@ class Templates:
             wrong = [] if node.value is None else [Complaint(node.place, path, "must be the name of a template")]
             return None, wrong
         name = node.value
-        complaints: list[Complaint] = []
         if name not in self._known:
             file = self._file(name)
             if file is None:
                 hint = did_you_mean(name, self._names()) or f"; write it as {self._folders[0] / name}.yaml"
                 hint = hint if _NAME.fullmatch(name) else ""
                 return None, [Complaint(node.place, path, f"there is no template {name}{hint}")]
-            self._known[name], complaints = self._read(file, node, path)
-        return self._known[name], complaints
+            self._known[name] = self._read(file, node, path)
+        template, complaints = self._known[name]
+        return template, list(complaints)
 
     def newer(self, template: Template) -> int | None:
         """Give the version of a shipped template's newest sister, if it is newer."""
-        if not Path(template.file).is_relative_to(SHIPPED):
+        if Path(template.file).parent != self._shipped:
             return None
-        versions = [int(stem.partition("@")[2]) for stem in _stems(SHIPPED) if stem.startswith(f"{template.name}@")]
+        names = (stem.partition("@") for stem in _stems(self._shipped))
+        versions = [int(version) for name, _, version in names if name == template.name and version.isdecimal()]
         newest = max(versions, default=1)
         return newest if newest > template.version else None
 
@@ -143,7 +146,7 @@ class Templates:
             return None
         stems = (name, name.removesuffix("@1")) if name.endswith("@1") else (name,)
         files = (folder / f"{stem}.yaml" for folder in self._folders for stem in stems)
-        return next((file for file in files if file.is_file()), None)
+        return next((file for file in files if os.path.lexists(file)), None)
 
     def _read(self, file: Path, node: Node, path: str) -> tuple[Template | None, list[Complaint]]:
         text, complaints = text_named_at(node, file, path)

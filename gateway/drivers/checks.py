@@ -118,5 +118,7 @@ _LONG_NUMBER: Final = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0
 def _long_number(text: str, wanted: str) -> Decimal:
     """Read a number with more digits than a float keeps, which the loader hands on as text, and one in quotes."""
     if len(text) > 100 or not _LONG_NUMBER.fullmatch(text):
-        raise ValueError(f"must be {wanted}")
+        point = text.replace(",", ".", 1)
+        hint = f"; write {point}" if "," in text and _LONG_NUMBER.fullmatch(point) else ""
+        raise ValueError(f"must be {wanted}{hint}")
     return Decimal(text)

@@ -38,7 +38,7 @@ def errors(document: Any) -> list[str]:
 def test_a_good_config_is_one_line_and_exit_0() -> None:
     outcome = run("-c", str(SHIPPED))
     assert (outcome.exit_code, outcome.stderr) == (0, "")
-    assert outcome.stdout == f"{SHIPPED}: ok, 4 devices, 19 tags, hash {load(SHIPPED).hash}\n"
+    assert outcome.stdout == f"{SHIPPED}: ok, 4 devices, 74 tags, hash {load(SHIPPED).hash}\n"
 
 
 def test_a_broken_config_is_exit_2_and_every_problem_on_stderr() -> None:
@@ -132,6 +132,43 @@ def test_the_schema_is_a_schema_and_takes_the_shipped_config() -> None:
 def test_the_schema_shows_an_editor_what_the_loader_would_refuse(name: str) -> None:
     document = yaml.safe_load((BROKEN / f"{name}.yaml").read_text(encoding="utf-8"))
     assert errors(document)
+
+
+MANY: dict[str, Any] = {
+    "gateway": {"id": "hall-3"},
+    "mqtt": {"host": "broker.example.com"},
+    "include": ["conf.d/*.yaml"],
+    "devices_file": "presses.csv",
+    "defaults": {"template": "press", "interval": "1s"},
+    "links": {"bus-a": {"protocol": "modbus-rtu", "serial": {"port": "/dev/ttyUSB0"}, "request_delay": "5ms"}},
+    "devices": [
+        {"name": "a", "link": "bus-a", "unit_id": 7, "template": "sdm630", "vars": {"base": 0, "order": "CDAB"}},
+        {"name": "b", "link": "bus-a", "tags": [{"name": "x", "address": 40001, "type": "uint16", "map": {"0": "on"}}]},
+        {"name": "c", "template": "press", "host": "192.0.2.1", "tags": [{"name": "x", "deadband": 1}]},
+        {"name": "d", "protocol": "modbus-tcp", "host": "192.0.2.1", "tags_file": "press.csv"},
+    ],
+}
+
+
+def test_the_schema_takes_links_templates_and_files() -> None:
+    assert errors(MANY) == []
+    assert errors({key: value for key, value in MANY.items() if key != "devices"}) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"links": {"bus-a": {"unit_id": 5}}}, {"links": {"bus-a": {"prot": "modbus-rtu"}}}, {"include": "a.yaml"},
+        {"devices_file": 5}, {"devices": [{"template": "press"}]}, {"devices": [{"name": "a", "link": 5}]},
+        {"devices": [{"name": "a", "template": "press", "vars": {"base": [1]}}]},
+        {"devices": [{"name": "a", "template": "press", "tags": [{"deadband": 1}]}]},
+        {"devices": [{"name": "a", "template": "press", "hots": "192.0.2.1"}]},
+        {"devices": [{"name": "a", "protocol": "modbus-tcp", "host": "192.0.2.1", "tags": [{"name": "x"}]}]},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_the_schema_shows_what_is_wrong_with_links_templates_and_files(wrong: dict[str, Any]) -> None:
+    assert errors(MANY | wrong)
 
 
 def test_the_schema_describes_what_a_reader_cannot_guess() -> None:

@@ -84,6 +84,87 @@ def test_a_broken_config_that_is_cut_short(
     outcome(tmp_path_factory.getbasetemp(), kept + piece.encode("utf-8", "surrogatepass"))
 
 
+FILES = {
+    "gateway.yaml": """gateway: {id: hall-3}
+mqtt: {host: broker.example.com}
+include: [conf.d/*.yaml]
+devices_file: presses.csv
+links:
+  bus-a: {protocol: modbus-rtu, serial: {port: /dev/ttyUSB0}}
+devices:
+  - {name: meter-1, link: bus-a, template: press, vars: {base: 7}, tags: [{name: level, deadband: 0}]}
+  - {name: press-0, protocol: modbus-tcp, host: 192.0.2.1, tags_file: press.csv}
+""",
+    "conf.d/more.yaml": """links: {hall: {protocol: modbus-tcp, host: 192.0.2.9}}
+devices:
+  - {name: press-9, link: hall, template: press@1}
+""",
+    "devices/press.yaml": """template: {name: press, version: 1, vars: {base: {default: 0}, unit: {default: 1}}}
+unit_id: ${unit}
+tags_file: ../press.csv
+tags:
+  - {name: level, address: "holding:${base}+2*3.5", type: bool}
+""",
+    "presses.csv": """name,template,link,unit_id,labels.line,base
+press-1,press,hall,5,1,100
+# a comment
+press-2,press,bus-a,6,2,
+""",
+    "press.csv": """name;address;type;range;map;description
+speed;holding:6;uint16;[0, 100];;"a; b"
+state;40007;uint16;;{0: stopped};x
+""",
+}
+CELLS = [
+    *',;"#\n\r\t[]{}$*', "\r\n", '""', ',"', ";;;", "\ufeff", "\x00", "[1, ", "{a: b}", "{? [a]: b}", "*x", "&a [*a]",
+    "${base}", "${", "$${x}", "${unknown}", "+12", "*99999999", "-1", "name", "template", "press@2", "labels.",
+    "labels.x", "tags", "vars", "link: nobody", "../", "conf.d", "**/*", "[", "007", "1e999",
+    "true", "\u2028", "\x85", "é",
+]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    edits=st.lists(
+        st.tuples(
+            st.sampled_from(sorted(FILES)), st.floats(0, 1), st.integers(0, 12), st.sampled_from([*CELLS, *PIECES])
+        ),
+        max_size=4,
+    )
+)
+def test_files_beside_the_config_with_random_edits(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[str, float, int, str]]
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "many"
+    texts = dict(FILES)
+    for name, where, length, piece in edits:
+        start = int(where * len(texts[name]))
+        texts[name] = texts[name][:start] + piece + texts[name][start + length :]
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+    config = outcome(folder, texts["gateway.yaml"].encode("utf-8", "surrogatepass"))
+    if not edits:
+        assert isinstance(config, Config), config
+    if isinstance(config, Config):
+        assert all(device.tags for device in config.devices)
+        again = outcome(tmp_path_factory.getbasetemp(), expand(config).encode())
+        assert again == config
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=st.binary(max_size=200), name=st.sampled_from(sorted(set(FILES) - {"gateway.yaml"})))
+def test_any_bytes_in_a_file_beside_the_config(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "many"
+    for each, text in FILES.items():
+        (folder / each).parent.mkdir(parents=True, exist_ok=True)
+        (folder / each).write_text(text, encoding="utf-8")
+    (folder / name).write_bytes(content)
+    outcome(folder, FILES["gateway.yaml"].encode())
+
+
 _KEYS = st.text(string.ascii_letters + string.digits + "_-. :#'\"{}é", min_size=1, max_size=12)
 
 
