@@ -89,6 +89,7 @@ FFFF FFFF
 """Model 103 up to Evt1, of a device that implements none of it."""
 DATA = 40000 + 2 + 2 + 66 + 2
 """First data register of model 103 behind the marker, model 1 and its own ID and length."""
+SCALE_FACTORS = (4, 11, 13, 15, 17, 19, 21, 24, 26, 28, 30, 35)
 NAMEPLATE = (120, [0xBEEF] * 26)
 STORAGE = (802, [0xBEEF] * 62)
 
@@ -120,10 +121,12 @@ async def test_other_models_before_and_behind_the_inverter_do_not_matter(tmp_pat
     assert reading.quality == NOT_IMPLEMENTED
 
 
-async def test_what_is_not_implemented_is_bad_and_never_a_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize("factor", [0x8000, 0])
+async def test_what_is_not_implemented_is_bad_and_never_a_number(factor: int, tmp_path: Path) -> None:
     """uint16 and enum16 0xFFFF, int16 and scale factors 0x8000, bitfield32 0xFFFFFFFF, accumulators and strings 0."""
     unit = inverter(40000)
     unit.tables["holding"].update(dict(enumerate(hexadecimal(NOTHING), start=DATA)))
+    unit.tables["holding"].update(dict.fromkeys((DATA + place for place in SCALE_FACTORS), factor))
     reading = await read(tmp_path, "sunspec-inverter", unit)
     strings = {"manufacturer", "model", "options", "firmware", "serial_number"}
     assert reading.values == {tag: EXPECTED[tag] for tag in strings}
