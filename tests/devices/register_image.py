@@ -37,12 +37,16 @@ class Device(Unit):
         self.most = most
         self.in_pairs = in_pairs
         self.asked: list[tuple[Table, int, int]] = []
+        self.refused: list[tuple[Table, int, int]] = []
 
     def peek(self, table: Table, address: int, count: int) -> list[int]:
         self.asked.append((table, address, count))
+        self.refused.append((table, address, count))
         if count > self.most or (self.in_pairs and (address % 2 or count % 2)):
             raise Refusal(ILLEGAL_VALUE)
-        return super().peek(table, address, count)
+        found = super().peek(table, address, count)
+        self.refused.pop()  # it was not refused after all
+        return found
 
 
 def image(rows: Iterable[Row], first: int = 0, junk: Iterable[range] = ()) -> dict[int, int]:

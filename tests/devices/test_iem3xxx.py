@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from register_image import Device, image, read, values
 
 LIST = (
@@ -52,6 +53,7 @@ async def test_every_value_of_the_list_is_read_in_its_unit(tmp_path: Path) -> No
     reading = await read(tmp_path, "iem3xxx", unit)
     assert reading.values == values(LIST)
     assert reading.quality == {}
+    assert unit.refused == []
     assert len(unit.asked) == 2 * 4
 
 
@@ -70,3 +72,12 @@ async def test_what_a_small_meter_does_not_have_is_bad_and_costs_no_other_tag(tm
         **dict.fromkeys(NOT_ON_IEM3X50[:2], "bad:not-a-number"),
         **dict.fromkeys(NOT_ON_IEM3X50[2:], "bad:not-implemented"),
     }
+
+
+@pytest.mark.parametrize("word", ["FFC0 0000 FFC0 0000", "8000 0000 0000 0000"])
+async def test_no_energy_that_is_not_there_becomes_a_number(word: str, tmp_path: Path) -> None:
+    energies = [row for row in LIST if len(row[2]) == len(word)]
+    unit = meter(*((number, name, word, tag, None) for number, name, _, tag, _ in energies))
+    reading = await read(tmp_path, "iem3xxx", unit)
+    assert reading.quality == {tag: "bad:not-implemented" for _, _, _, tag, _ in energies}
+    assert len(reading.quality) == 7

@@ -56,18 +56,18 @@ async def test_every_value_of_the_list_is_read_in_its_unit(tmp_path: Path) -> No
     reading = await read(tmp_path, "pm5xxx", meter)
     assert reading.values == values(LIST)
     assert reading.quality == {}
+    assert meter.refused == []
     assert len(meter.asked) == 2 * 4
 
 
 async def test_what_the_meter_cannot_measure_is_bad_and_never_a_number(tmp_path: Path) -> None:
     """Sheet Data Types: N/A is 0xFFC00000 as FLOAT32, and 0x8000000000000000 as INT64."""
-    nothing = (
-        (3006, "Current N", "FFC0 0000", "current_n", None),
-        (3208, "Active Energy Received", "8000 0000 0000 0000", "energy_export", None),
-    )
-    reading = await read(tmp_path, "pm5xxx", Device(holdings=image((*LIST, *nothing), first=1, junk=LISTED_TOO)))
-    assert reading.quality == {"current_n": "bad:not-a-number", "energy_export": "bad:not-implemented"}
-    assert reading.values == {tag: value for tag, value in values(LIST).items() if tag not in reading.quality}
+    words = {9: "FFC0 0000", 19: "8000 0000 0000 0000"}
+    nothing = tuple((number, name, words[len(held)], tag, None) for number, name, held, tag, _ in LIST)
+    reading = await read(tmp_path, "pm5xxx", Device(holdings=image(nothing, first=1, junk=LISTED_TOO)))
+    reasons = {9: "bad:not-a-number", 19: "bad:not-implemented"}
+    assert reading.quality == {tag: reasons[len(held)] for _, _, held, tag, _ in LIST}
+    assert reading.values == {}
 
 
 async def test_a_meter_without_the_plain_power_factor_loses_that_tag_alone(tmp_path: Path) -> None:

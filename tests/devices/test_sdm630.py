@@ -74,9 +74,11 @@ def meter(rows: tuple[tuple[int, str, str, str, float], ...] = LIST) -> Device:
 
 
 async def test_every_value_of_the_list_is_read_in_its_unit(tmp_path: Path) -> None:
-    reading = await read(tmp_path, "sdm630", meter())
+    unit = meter()
+    reading = await read(tmp_path, "sdm630", unit)
     assert reading.values == values(LIST)
     assert reading.quality == {}
+    assert unit.refused == []
 
 
 async def test_four_requests_read_it_all_and_none_asks_for_more_than_forty_values(tmp_path: Path) -> None:

@@ -70,6 +70,26 @@ NOT_IMPLEMENTED = {
     "temperature_transformer": "bad:not-implemented",
     "temperature_other": "bad:not-implemented",
 }
+NOTHING = """
+FFFF FFFF FFFF FFFF 8000
+FFFF FFFF FFFF FFFF FFFF FFFF 8000
+8000 8000
+FFFF 8000
+8000 8000
+8000 8000
+8000 8000
+0000 0000 8000
+FFFF 8000
+FFFF 8000
+8000 8000
+8000 8000 8000 8000 8000
+FFFF FFFF
+FFFF FFFF
+"""
+"""Model 103 up to Evt1, of a device that implements none of it."""
+DATA = 40000 + 2 + 2 + 66 + 2
+"""First data register of model 103 behind the marker, model 1 and its own ID and length."""
+SCALE_FACTORS = (4, 11, 13, 15, 17, 19, 21, 24, 26, 28, 30, 35)
 NAMEPLATE = (120, [0xBEEF] * 26)
 STORAGE = (802, [0xBEEF] * 62)
 
@@ -101,27 +121,48 @@ async def test_other_models_before_and_behind_the_inverter_do_not_matter(tmp_pat
     assert reading.quality == NOT_IMPLEMENTED
 
 
-async def test_what_is_not_implemented_is_bad_and_never_a_number(tmp_path: Path) -> None:
-    """uint16 and enum16 0xFFFF, int16 and scale factors 0x8000, bitfield32 0xFFFFFFFF, accumulators 0."""
+@pytest.mark.parametrize("factor", [0x8000, 0])
+async def test_what_is_not_implemented_is_bad_and_never_a_number(factor: int, tmp_path: Path) -> None:
+    """uint16 and enum16 0xFFFF, int16 and scale factors 0x8000, bitfield32 0xFFFFFFFF, accumulators and strings 0."""
     unit = inverter(40000)
-    data = 40000 + 2 + 2 + 66 + 2
-    for place, words in (
-        (7, "FFFF"),
-        (16, "8000 8000"),
-        (20, "8000"),
-        (22, "0000 0000"),
-        (37, "FFFF"),
-        (38, "FFFF FFFF"),
-    ):
-        unit.tables["holding"].update(dict(enumerate(hexadecimal(words), start=data + place)))
+    unit.tables["holding"].update(dict(enumerate(hexadecimal(NOTHING), start=DATA)))
+    unit.tables["holding"].update(dict.fromkeys((DATA + place for place in SCALE_FACTORS), factor))
     reading = await read(tmp_path, "sunspec-inverter", unit)
-    gone = ("voltage_l3_l1", "apparent_power", "power_factor", "energy_produced", "state_vendor", "events")
-    assert reading.quality == {**NOT_IMPLEMENTED, **dict.fromkeys(gone, "bad:not-implemented")}
-    assert reading.values == {tag: value for tag, value in EXPECTED.items() if tag not in gone}
+    strings = {"manufacturer", "model", "options", "firmware", "serial_number"}
+    assert reading.values == {tag: EXPECTED[tag] for tag in strings}
+    assert reading.quality == dict.fromkeys((EXPECTED | NOT_IMPLEMENTED).keys() - strings, "bad:not-implemented")
+
+
+async def test_a_value_without_its_scale_factor_is_none(tmp_path: Path) -> None:
+    unit = inverter(40000)
+    unit.tables["holding"][DATA + 13] = 0x8000
+    reading = await read(tmp_path, "sunspec-inverter", unit)
+    assert reading.values == {tag: value for tag, value in EXPECTED.items() if tag != "power"}
+    assert reading.quality["power"].startswith("bad:")
+
+
+async def test_numbers_with_a_sign_keep_it(tmp_path: Path) -> None:
+    unit = inverter(40000)
+    below = {12: "FFFF", 16: "FFFE", 18: "FFFD", 20: "D8F1", 29: "FFFC", 31: "FFFB FFFA FFF9 FFF8"}
+    for place, words in below.items():
+        unit.tables["holding"].update(dict(enumerate(hexadecimal(words), start=DATA + place)))
+    reading = await read(tmp_path, "sunspec-inverter", unit)
+    assert reading.quality == {}
+    assert reading.values == EXPECTED | {
+        "power": -1.0,
+        "apparent_power": -20.0,
+        "reactive_power": -3.0,
+        "power_factor": -0.9999,
+        "dc_power": -4.0,
+        "temperature_cabinet": -0.5,
+        "temperature_heat_sink": -0.6,
+        "temperature_transformer": -0.7,
+        "temperature_other": -0.8,
+    }
 
 
 async def test_a_scale_factor_that_changes_changes_the_value_in_the_same_poll(tmp_path: Path) -> None:
     unit = inverter(40000)
-    unit.tables["holding"].update({40000 + 72 + 12: 0x030C, 40000 + 72 + 13: 0x0001})
+    unit.tables["holding"].update({DATA + 12: 0x030C, DATA + 13: 0x0001})
     reading = await read(tmp_path, "sunspec-inverter", unit)
     assert reading.values == {**EXPECTED, "power": 7800.0}

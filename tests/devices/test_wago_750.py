@@ -58,6 +58,7 @@ async def test_every_register_of_the_coupler_is_read_in_requests_that_the_manual
     assert reading.values == EXPECTED
     assert reading.quality == {}
     assert unit.asked
+    assert unit.refused == []
     assert all(count <= LONGEST.get(start, 1) for _, start, count in unit.asked)
 
 
