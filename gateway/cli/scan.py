@@ -91,7 +91,7 @@ def _errand(what: str, path: Path | None, options: dict[str, Any]) -> _Errand:
         try:
             section, unit = parse_target(what)
         except WrongTarget as wrong:
-            raise click.UsageError(f"{printable(str(wrong))}.") from wrong
+            raise click.UsageError(printable(str(wrong))) from wrong
         timeout = section.timeout if "timeout" in section.model_fields_set else 0.5
     elif path is None:
         raise click.UsageError(f"{printable(what)} is the name of a device: give the config that it is in (-c).")
