@@ -151,7 +151,6 @@ async def test_a_running_gateways_own_connection_is_used(shell: Shell, tmp_path:
 async def test_an_opc_ua_device_is_read_by_the_gateways_open_driver_or_without_it(shell: Shell, tmp_path: Path) -> None:
     async with plant(tmp_path) as simulated:
         document = configure(tmp_path, simulated.where, _NoBroker(tmp_path))  # type: ignore[arg-type]
-        document["control"] = {"socket": str(tmp_path / "control.sock")}
         gateway = Gateway(tmp_path, document)
         robot = next(device for device in document["devices"] if device["protocol"] == "opcua")
         tag = robot["tags"][0]["name"]
