@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.local import ControlSection
+
 HERE = Path(__file__).parents[1] / "systemd"
 UNIT = HERE / "edge-gateway.service"
 INSTALL = HERE / "install.sh"
@@ -69,6 +71,13 @@ def test_p11_nothing_has_to_be_up_before_the_service_starts() -> None:
     assert started_after == ["After=network.target nss-lookup.target"]
     assert "StartLimitIntervalSec=0" in settings
     assert "Restart=always" in settings
+
+
+def test_the_control_socket_has_a_folder_that_only_its_group_may_enter() -> None:
+    settings = UNIT.read_text().splitlines()
+    assert {"RuntimeDirectory=edge-gateway", "RuntimeDirectoryMode=0750", "Group=edge-gateway"} <= set(settings)
+    assert ControlSection().socket.parent == Path("/run/edge-gateway")
+    assert any(line.startswith("RestrictAddressFamilies=") and "AF_UNIX" in line for line in settings)
 
 
 def test_the_script_installs_what_the_service_needs(tmp_path: Path) -> None:

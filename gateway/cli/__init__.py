@@ -96,4 +96,5 @@ def _tell_wrong_use(error: click.UsageError) -> None:
     path = error.ctx.command.name if error.ctx is not None and error.ctx.parent is not None else ""
     command = f"edge-gateway {path}".strip()
     text = error.format_message()
-    sys.stderr.write(f"{told(f'{command}: {text}', f'See {command} --help.')}\n")
+    sentence = text if text.endswith("?") else f"{text.rstrip('.')}."
+    sys.stderr.write(f"{command}: {sentence} See {command} --help.\n")

@@ -28,14 +28,12 @@ from gateway.model import Sample
 
 _WIDTH_WITHOUT_TERMINAL: Final = 140
 _MOST_RAW: Final = 8
-_WITH_CONFIG: Final = "edge-gateway read -c gateway.yaml press-1 temperature"
-_ONE_OFF: Final = "edge-gateway read modbus-tcp://192.0.2.10:502/1 holding:0 float32"
 
 Found = tuple[list[Look], str]
 """What was read, and over which way."""
 
 
-@click.command(epilog=f"Examples: {_WITH_CONFIG}; {_ONE_OFF}")
+@click.command()
 @click.argument("what", nargs=-1, required=True, metavar="DEVICE [TAG…] | TARGET ADDRESS TYPE…")
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The config that DEVICE is in.")
 @click.option(
@@ -53,6 +51,11 @@ def read(what: tuple[str, ...], path: Path | None, byte_order: str | None, direc
 
     Where a gateway runs and reads over the same line, it asks the device, since many PLCs take one client only.
     Exits with 1 if nothing good was read.
+
+    \b
+    Example:
+      edge-gateway read -c gateway.yaml press-1 temperature
+      edge-gateway read modbus-tcp://192.0.2.10:502/1 holding:0 float32
     """
     if is_target(what[0]):
         section, columns, socket = _one_off(what, path, byte_order)
@@ -73,7 +76,7 @@ def _one_off(
     try:
         section, _ = parse_target(what[0], parse_tags(what[1:], byte_order and byte_order.upper()))
     except WrongTarget as wrong:
-        raise click.UsageError(f"{printable(str(wrong))}.") from wrong
+        raise click.UsageError(printable(str(wrong))) from wrong
     socket = ControlSection().socket if path is None else load(path, elsewhere=True).control.socket
     return section, tuple(range(len(section.tags))), socket
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import termios
@@ -18,11 +19,11 @@ from rich.status import Status
 
 from gateway.cli.findings import as_document, as_lines
 from gateway.cli.read import device_named
-from gateway.commissioning.scanning import Manner, Scanner, Stopped, UnitFound, one_device
+from gateway.commissioning.scanning import Manner, Scanner, UnitFound, one_device
 from gateway.commissioning.search import DEFAULT_LAST
 from gateway.commissioning.target import WrongTarget, is_target, parse_target
 from gateway.commissioning.way import Way, way_to
-from gateway.config import load
+from gateway.config import Config, load
 from gateway.config.local import ControlSection
 from gateway.drivers.modbus.address import TABLES, Table
 from gateway.drivers.modbus.section import ModbusDevice
@@ -31,6 +32,7 @@ from gateway.health.reasons import spell_duration
 from gateway.logs import printable
 
 _RTU: Final = frozenset({"modbus-rtu", "modbus-rtu-over-tcp"})
+_TIMEOUT_S: Final = 0.5
 _ALL_UNITS: Final = range(1, 248)
 """Modbus over Serial Line V1.02, section 2.2."""
 _NETWORK_UNITS: Final = (1, 255, 0)
@@ -86,29 +88,34 @@ def scan(what: str, path: Path | None, yes: bool, as_json: bool, **options: Any)
 
 
 def _errand(what: str, path: Path | None, options: dict[str, Any]) -> _Errand:
-    socket = ControlSection().socket
-    if is_target(what):
-        try:
-            section, unit = parse_target(what)
-        except WrongTarget as wrong:
-            raise click.UsageError(f"{printable(str(wrong))}.") from wrong
-        timeout = section.timeout if "timeout" in section.model_fields_set else 0.5
-    elif path is None:
-        raise click.UsageError(f"{printable(what)} is the name of a device: give the config that it is in (-c).")
-    else:
-        config = load(path, elsewhere=True)
-        device = device_named(config.devices, what)
-        if not isinstance(device, ModbusDevice):
-            raise click.UsageError(f"{device.name} is no Modbus device; only those can be scanned.")
-        section, unit, timeout, socket = device, device.unit_id, device.timeout, config.control.socket
+    config = None if path is None else load(path, elsewhere=True)
+    section, unit = _section(what, config)
+    is_told = config is not None or "timeout" in section.model_fields_set
+    timeout = options["timeout"] or (section.timeout if is_told else _TIMEOUT_S)
+    socket = (ControlSection() if config is None else config.control).socket
     first, last = _range(options["registers"])
     manner = Manner(
-        rate=options["rate"], timeout=options["timeout"] or timeout, delay=section.request_delay,
+        rate=options["rate"], timeout=timeout, delay=section.request_delay,
         budget=options["budget"], tables=_tables(options["tables"]), first=first, last=last,
     )  # fmt: skip
     units = _units(options["units"], section, unit)
     every = options["units"] is not None
     return _Errand(section, units, None if options["direct"] else socket, manner, options["only_units"], every)
+
+
+def _section(what: str, config: Config | None) -> tuple[ModbusDevice, int | None]:
+    """Give the device that is meant, and its unit where one is named. Raises UsageError."""
+    if is_target(what):
+        try:
+            return parse_target(what)
+        except WrongTarget as wrong:
+            raise click.UsageError(printable(str(wrong))) from wrong
+    if config is None:
+        raise click.UsageError(f"{printable(what)} is the name of a device: give the config that it is in (-c).")
+    device = device_named(config.devices, what)
+    if not isinstance(device, ModbusDevice):
+        raise click.UsageError(f"{device.name} is no Modbus device; only those can be scanned.")
+    return device, device.unit_id
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -154,13 +161,14 @@ async def _run(errand: _Errand, *, ask: bool) -> tuple[list[UnitFound], list[str
             click.echo(line, err=True)
         if ask:
             _confirm()
-        stop = asyncio.Event()
         notes: list[str] = []
-        with _stop_key(stop), _progress() as tell:
-            scanner = Scanner(way.line, errand.manner, stop, tell)
+        with _progress() as tell:
+            scanner = Scanner(way.line, errand.manner, tell)
             try:
-                await _scan(errand, scanner, notes)
-            except Stopped:
+                async with asyncio.timeout(None) as running:
+                    with _stop_key(running):
+                        await _scan(errand, scanner, notes)
+            except TimeoutError:
                 notes.append("stopped: this is what was found so far")
             except DeviceError as error:
                 notes.append(f"{told(str(error), error.do)} This is what was found so far.")
@@ -211,18 +219,22 @@ def _confirm() -> None:
 
 
 @contextlib.contextmanager
-def _stop_key(stop: asyncio.Event) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and q end the scan, not the command."""
+def _stop_key(running: asyncio.Timeout) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and q end the scan at once, not the command."""
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        running.reschedule(loop.time())
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop)
     if not sys.stdin.isatty():
         yield
         return
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
     tty.setcbreak(keyboard)
-    loop.add_reader(keyboard, lambda: stop.set() if sys.stdin.read(1) in {"q", "Q", ""} else None)
+    loop.add_reader(keyboard, lambda: stop() if os.read(keyboard, 1) in {b"q", b"Q", b""} else None)
     try:
         yield
     finally:

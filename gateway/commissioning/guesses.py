@@ -8,7 +8,6 @@ from gateway.commissioning.search import Span
 
 _SURE: Final = 0.6
 """The plausibility from which on two registers are shown as one value."""
-_WIDE: Final = frozenset({"float32", "uint32", "int32"})
 _TEXT_FROM: Final = 4
 
 
@@ -30,14 +29,24 @@ def _guesses(values: Mapping[int, int], span: Span) -> Iterator[tuple[int, Inter
             yield at, interpret([values[at + n] for n in range(length)])[0]
             at += length
             continue
-        pair = interpret([values[at], values[at + 1]])[0] if at + 1 < end else None
-        if pair is not None and pair.type in _WIDE and pair.share >= _SURE and any((values[at], values[at + 1])):
+        pair = _pair(values, at, span)
+        if pair is not None:
             yield at, pair
             at += 2
             continue
         if values[at]:
             yield at, interpret([values[at]])[0]
         at += 1
+
+
+def _pair(values: Mapping[int, int], at: int, span: Span) -> Interpretation | None:
+    """Give two registers as one value, if that is likely: a float anywhere, an integer at an even distance only."""
+    start, end = span
+    if at + 1 >= end or not (values[at] or values[at + 1]):
+        return None
+    best = interpret([values[at], values[at + 1]])[0]
+    likely = best.type == "float32" or (best.type in {"uint32", "int32"} and (at - start) % 2 == 0)
+    return best if likely and best.share >= _SURE else None
 
 
 def _text_length(values: Mapping[int, int], at: int, end: int) -> int:

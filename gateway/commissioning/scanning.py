@@ -26,10 +26,6 @@ _SHARE_OF_REGISTERS: Final = 2
 _SHARE_OF_BITS: Final = 1
 
 
-class Stopped(Exception):  # noqa: N818 -- it is what the user wanted
-    """The user has stopped the scan."""
-
-
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a scan treats the line: `rate` requests a second at most, `timeout` and `delay` of each in seconds.
@@ -69,19 +65,21 @@ class UnitFound:
 
 
 class Scanner:
-    """Asks a line, at its pace, until it is done or `stop` is set. `tell` is called with what it does now."""
+    """Asks a line, at its pace. `tell` is called with what it does now; `found` holds what is known, also if cancelled.
 
-    def __init__(self, line: NamingLine, manner: Manner, stop: asyncio.Event, tell: Callable[[str], None]) -> None:
+    All of it raises DeviceError if the line is not there, or no longer.
+    """
+
+    def __init__(self, line: NamingLine, manner: Manner, tell: Callable[[str], None]) -> None:
         self._line = line
         self._manner = manner
-        self._stop = stop
         self._tell = tell
         self._next_at = 0.0
         self._lost = 0
         self.found: list[UnitFound] = []
 
     async def find_units(self, units: Iterable[int]) -> None:
-        """Ask each unit for one register. Raises Stopped, and DeviceError if the line is not there."""
+        """Ask each unit for one register."""
         for unit in units:
             self._tell(f"unit {unit}: does it answer?")
             try:
@@ -95,7 +93,7 @@ class Scanner:
                 self.found.append(UnitFound(unit, answer))
 
     async def identify(self, found: UnitFound) -> None:
-        """Ask a unit for its identification. Raises Stopped and DeviceError."""
+        """Ask a unit for its identification."""
         self._tell(f"unit {found.unit}: what is it?")
         await self._turn()
         try:
@@ -106,7 +104,7 @@ class Scanner:
             found.identity = None
 
     async def survey(self, found: UnitFound) -> None:
-        """Find a unit's registers, within the budget. Raises Stopped and DeviceError."""
+        """Find a unit's registers, within the budget."""
         manner = self._manner
         searches = [Search(table, manner.first, manner.last) for table in manner.tables]
         for search in searches:
@@ -148,7 +146,7 @@ class Scanner:
         except (TimeoutError, WrongAnswer):
             search.refused(span)
             return False
-        except Stopped:
+        except asyncio.CancelledError:
             search.postponed(span)
             raise
         if not answer.refusal:
@@ -179,25 +177,14 @@ class Scanner:
                 self._lost += 1
                 if self._lost >= PATIENCE:
                     raise
-                await self._wait(RECONNECT_S * self._lost)
+                await asyncio.sleep(RECONNECT_S * self._lost)
             else:
                 self._lost = 0
                 return answer
 
     async def _turn(self) -> None:
-        await self._wait(self._next_at - time.monotonic())
+        await asyncio.sleep(self._next_at - time.monotonic())
         self._next_at = max(self._next_at, time.monotonic()) + 1 / self._manner.rate
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait, unless the user stops. Raises Stopped."""
-        if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._stop.wait()
-            except TimeoutError:
-                return
-        if self._stop.is_set():
-            raise Stopped
 
 
 def values_of(table: Table, start: int, end: int, payload: bytes) -> dict[int, int]:

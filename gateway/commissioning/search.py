@@ -24,9 +24,9 @@ DEFAULT_LAST: Final = 9999
 """The last register of the classic five-digit notation (49999): most devices have theirs below it."""
 _BLOCK: Final = 100
 _BLOCK_OF_BITS: Final = 2000
-_ROUND: Final = ((10_000, 6.0), (1000, 4.0), (100, 1.5))
+_ROUND: Final = ((1000, 8.0), (100, 1.5))
 """By how many halvings a block that begins at a multiple comes before its turn."""
-_ZERO: Final = 8.0
+_ZERO: Final = 10.0
 
 
 class Search:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from gateway.checked import FAULTS
+from gateway.commissioning.refusal import refusal
 from gateway.commissioning.spreadsheet import Row
 from gateway.drivers.modbus.tag import ModbusTag
 
@@ -75,10 +75,7 @@ def _check(keys: Mapping[str, Any]) -> None:
     try:
         ModbusTag.model_validate(dict(keys))
     except ValidationError as error:
-        first = error.errors()[0]
-        faults = first.get("ctx", {}).get(FAULTS) if first["type"] == FAULTS else None
-        at, text = (faults[0].at, faults[0].text) if faults else (first["loc"], first["msg"])
-        raise Unplaced(f"{'.'.join(map(str, at))}: {text.removeprefix('Value error, ')}") from error
+        raise Unplaced(refusal(error)) from error
 
 
 def linear(raw: tuple[Decimal, Decimal], scaled: tuple[Decimal, Decimal], *, negated: bool = False) -> Keys:

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.checked import FAULTS
+from gateway.commissioning.refusal import refusal
 from gateway.drivers import Device
 from gateway.drivers.modbus.section import ModbusDevice
 
@@ -34,20 +34,18 @@ def parse_target(text: str, tags: Sequence[dict[str, Any]] = ()) -> tuple[Modbus
     scheme, colon, rest = text.partition("://")
     if scheme not in SCHEMES or not colon:
         raise WrongTarget(f"{text!r} is no target; write {EXAMPLES}")
-    match = re.fullmatch(r"(.*?)/([0-9]{1,3})(\?[^/]*)?", rest) if scheme != "modbus-rtu" else _serial_unit(rest)
-    unit = int(match[2]) if match else None
-    place = f"{match[1]}{match[3] or ''}" if match else rest
-    parts = urlsplit(f"//{place}" if scheme != "modbus-rtu" else place)
-    keys = dict(parse_qsl(parts.query, keep_blank_values=True))
+    place, unit, query = _unit_of(scheme, rest)
+    keys = dict(parse_qsl(query, keep_blank_values=True))
     found: dict[str, Any] = {"name": "target", "protocol": scheme, "tags": list(tags)}
     if unit is not None:
         found["unit_id"] = unit
     if scheme == "modbus-rtu":
-        found["serial"] = {"port": unquote(parts.path)} | _take(keys, _SERIAL)
+        found["serial"] = {"port": unquote(place)} | _take(keys, _SERIAL)
     else:
-        found |= _endpoint(parts.netloc, text)
-        if parts.path.strip("/"):
-            raise WrongTarget(f"{parts.path.strip('/')!r} is no unit id; write {EXAMPLES}")
+        netloc, _, path = place.partition("/")
+        found |= _endpoint(netloc, text)
+        if path:
+            raise WrongTarget(f"{path!r} is no unit id; write {EXAMPLES}")
     if scheme == "modbus-tls":
         found["tls"] = _take(keys, _TLS)
     found |= _take(keys, _COMMON)
@@ -62,11 +60,7 @@ def build(found: dict[str, Any]) -> ModbusDevice:
     try:
         section = _DEVICE.validate_python(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        faults = first.get("ctx", {}).get(FAULTS) if first["type"] == FAULTS else None
-        at, why = (faults[0].at, faults[0].text) if faults else (first["loc"][1:], first["msg"])
-        where = ".".join(str(part) for part in at if not isinstance(part, int) and part != "tags")
-        raise WrongTarget(f"{where or 'target'}: {why.removeprefix('Value error, ')}") from error
+        raise WrongTarget(refusal(error)) from error
     if not isinstance(section, ModbusDevice):
         raise WrongTarget("it is no Modbus device")
     return section
@@ -93,9 +87,14 @@ def _tag(address: str, written: str, byte_order: str | None) -> dict[str, Any]:
     return found
 
 
-def _serial_unit(rest: str) -> re.Match[str] | None:
-    """Find the unit behind the settings, or behind the port where there are none."""
-    return re.fullmatch(r"([^?]*\?[^/]*)/([0-9]{1,3})()", rest) or re.fullmatch(r"([^?]*)/([0-9]{1,3})(\?.*)?", rest)
+def _unit_of(scheme: str, rest: str) -> tuple[str, int | None, str]:
+    """Take a target apart: where it is, the unit, which stands behind that or behind all, and the settings."""
+    place, _, query = rest.partition("?")
+    if match := re.fullmatch(r"(.*)/([0-9]{1,3})", place):
+        return match[1], int(match[2]), query
+    if scheme == "modbus-rtu" and (match := re.fullmatch(r"(.*)/([0-9]{1,3})", query)):
+        return place, int(match[2]), match[1]
+    return place, None, query
 
 
 def _endpoint(netloc: str, text: str) -> dict[str, Any]:
@@ -113,7 +112,9 @@ def _no_host(text: str) -> dict[str, Any]:
 
 def _take(keys: dict[str, str], wanted: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {key: keys.pop(key) for key in wanted if key in keys}
-    for key in ("rs485",):
-        if key in found:
-            found[key] = found[key] in {"1", "true", "yes"}
+    for key, value in found.items():
+        if value.isdecimal():
+            found[key] = int(value)
+        elif value in {"true", "false"}:
+            found[key] = value == "true"
     return found

@@ -15,8 +15,8 @@ from gateway.config.schema import Config
 from gateway.drivers.base import DeviceSection, Tag
 from gateway.drivers.modbus.tag import ModbusTag
 from gateway.meta import meta_of
-from gateway.model import Sample
-from gateway.publisher.payload.json import messages
+from gateway.model import Meta, Sample
+from gateway.publisher.payload.json import encode_sample, messages
 from gateway.shaping import Shaper
 
 DAY_S: Final = 86_400.0
@@ -52,7 +52,24 @@ NOTHING: Final = Traffic(0.0, 0.0)
 
 def traffic_of(config: Config, section: DeviceSection, polls: Sequence[tuple[tuple[int, ...], float]]) -> Traffic:
     """Give what a device sends if each of its polls, tags and polls a second, is sent."""
-    return sum((_traffic(config, section, columns, rate) for columns, rate in polls if columns), NOTHING)
+    polls = [(columns, rate) for columns, rate in polls if columns]
+    if not polls:
+        return NOTHING
+    meta = meta_of(config, section)
+    samples = [(usual_sample(section, columns), rate) for columns, rate in polls]
+    rate = sum(rate for _, rate in samples)
+    size = sum(rate * (len(encode_sample(meta, sample, _SEQ)) + len(",")) for sample, rate in samples)
+    packed = max(min(rate, 1 / config.mqtt.flush_interval) if config.mqtt.flush_interval else rate,
+                 size / config.mqtt.max_message_bytes)  # fmt: skip
+    return Traffic(packed, size + packed * _envelope(config, meta, samples[0][0]))
+
+
+def _envelope(config: Config, meta: Meta, sample: Sample) -> int:
+    """Give the bytes of a message beside its samples: topic, header, and what stands around them."""
+    row = Stored(1, "5f0c2a9e", meta, _SEQ, (sample,), sample.readings)
+    (message,) = messages([row], gateway=config.gateway.id, historical=False, max_bytes=1 << 30)
+    around = len(message.payload) - len(encode_sample(meta, sample, _SEQ)) - len(",")
+    return around + len(f"{message.topic}/data".encode()) + _HEADER
 
 
 def least_polls(
@@ -69,16 +86,6 @@ def least_polls(
     for column in sorted(held):
         by_heartbeat.setdefault(section.heartbeat_of(section.tags[column]), []).append(column)
     return [*found, *((tuple(columns), 1 / heartbeat) for heartbeat, columns in by_heartbeat.items())]
-
-
-def _traffic(config: Config, section: DeviceSection, columns: tuple[int, ...], rate: float) -> Traffic:
-    together = max(1, int(config.mqtt.flush_interval * rate))
-    meta = meta_of(config, section)
-    sample = usual_sample(section, columns)
-    row = Stored(1, "5f0c2a9e", meta, _SEQ, (sample,) * together, len(columns) * together)
-    packed = messages([row], gateway=config.gateway.id, historical=False, max_bytes=config.mqtt.max_message_bytes)
-    size = sum(len(message.payload) + len(f"{message.topic}/data".encode()) + _HEADER for message in packed)
-    return Traffic(len(packed) * rate / together, size * rate / together)
 
 
 def usual_sample(section: DeviceSection, columns: tuple[int, ...]) -> Sample:

@@ -13,7 +13,7 @@ from gateway.control.messages import name_of
 from gateway.drivers.base import Shared
 from gateway.drivers.modbus.device import Line
 from gateway.drivers.modbus.link import shared_link
-from gateway.drivers.modbus.section import ModbusDevice, ModbusRtuDevice
+from gateway.drivers.modbus.section import ModbusDevice
 
 
 class NamingLine(Line, Protocol):
@@ -75,6 +75,6 @@ def _places(section: ModbusDevice) -> set[tuple[str, ...]]:
 def _places_of(key: list[Any]) -> set[tuple[str, ...]]:
     """Give the protocol with each endpoint of a link, or with its port under whatever name."""
     protocol, where = key[0], key[1]
-    if protocol == ModbusRtuDevice.model_fields["protocol"].annotation.__args__[0]:  # type: ignore[union-attr]
+    if isinstance(where, str):
         return {(protocol, os.path.realpath(where))}
     return {(protocol, str(host).lower(), str(port)) for host, port in where}

@@ -61,6 +61,7 @@ def write_config(folder: Path, plant: Mapping[str, Any], broker_port: int, ca_fi
         },
         "buffer": {"path": str(folder / "buffer.db"), "max_bytes": "64MiB"},
         "http": {"listen": f"127.0.0.1:{http_port}"},
+        "control": {"socket": str(folder / "control.sock")},
         "devices": demo_devices(
             plant["modbus"]["host"], plant["modbus"]["port"], plant["opcua"]["endpoint"], pki_dir=str(pki)
         ),

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from gateway.commissioning.expected import NEAR, SAME, rank_by
 from gateway.commissioning.interpretations import arrange, interpret, interpret_windows
 from gateway.commissioning.surprise import cost_of_float, cost_of_integer, cost_of_text, digits_of_float32
+from gateway.drivers.modbus.fields import field_of
+from gateway.drivers.modbus.plan import Block
+from gateway.drivers.modbus.registers import Decoder
 from gateway.drivers.modbus.tag import ModbusTag
 from tests.cli.conftest import Shell
 
@@ -66,6 +69,19 @@ def test_every_reading_is_one_that_the_config_takes(found: list[int]) -> None:
         address = "holding:0.3" if one.type == "bool" else "holding:0"
         tag = ModbusTag.model_validate({"name": "t", "address": address, **one.keys})
         assert tag.registers == len(found)
+
+
+@given(registers)
+def test_what_is_shown_is_what_the_driver_makes_of_these_registers_with_these_keys(found: list[int]) -> None:
+    payload = b"".join(register.to_bytes(2, "big") for register in found)
+    for one in interpret(found):
+        if one.type == "bool":
+            continue
+        tag = ModbusTag.model_validate({"name": "t", "address": "holding:0", **one.keys})
+        decoded = Decoder(Block("holding", 0, len(found), (0,)), [field_of(tag)]).decode(payload)
+        assert decoded.bad == {}
+        value = decoded.values[0]
+        assert (tuple(value) if isinstance(value, list | tuple) else (value,)) == one.values
 
 
 @given(registers)

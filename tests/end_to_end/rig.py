@@ -188,6 +188,7 @@ def configure(
         },
         "buffer": {"path": str(folder / "buffer.db"), "max_bytes": "64MiB"},
         "http": {"listen": f"127.0.0.1:{free_port()}"},
+        "control": {"socket": str(folder / "control.sock")},
         "devices": demo_devices(
             *address, interval=interval, pki_dir=str(folder / "pki"), password={"file": str(password)}
         ),

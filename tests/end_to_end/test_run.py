@@ -24,6 +24,7 @@ def config(folder: Path, **sections: Any) -> dict[str, Any]:
         "mqtt": {"host": "127.0.0.1", "port": free_port()},
         "buffer": {"path": str(folder / "buffer.db")},
         "http": {"listen": f"127.0.0.1:{free_port()}"},
+        "control": {"socket": str(folder / "control.sock")},
         "devices": [
             {
                 "name": "press-1", "protocol": "modbus-tcp", "host": "127.0.0.1", "port": free_port(),
