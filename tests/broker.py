@@ -1,6 +1,9 @@
 """A real MQTT broker for tests: mosquitto, or amqtt where there is none, on a free port of 127.0.0.1, over TLS."""
 
+import contextlib
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -37,10 +40,20 @@ def require_mosquitto() -> None:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on now, and that stays its owner's while he stops and starts.
+
+    It lies below those that the kernel hands out of its own accord, and a process gives it once; processes that run
+    side by side begin far apart.
+    """
+    for port in _ports:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port of 127.0.0.1 is free")
+
+
+_FIRST_PORT, _LAST_PORT = 15_000, 32_000
+_start = random.Random(os.getpid()).randrange(_FIRST_PORT, _LAST_PORT)
+_ports = itertools.chain(range(_start, _LAST_PORT), range(_FIRST_PORT, _start))
 
 
 class Broker:

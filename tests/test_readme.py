@@ -102,7 +102,7 @@ def test_make_demo_shows_that_readings_of_every_simulated_device_arrive(tmp_path
     """The demo ends by itself, exit 0, and what it prints was received at the broker."""
     make = shutil.which("make")
     assert make is not None, "make is missing: apt-get install make"
-    result = run("edge-gateway demo --seconds 20", tmp_path, timeout=240)
+    result = run("edge-gateway demo --seconds 12", tmp_path, timeout=240)
     assert result.returncode == 0, result.stderr
     last = [line for line in result.stdout.splitlines() if "press-1" in line][-1]
     for device in ("press-1", "meter-1", "robot-1"):

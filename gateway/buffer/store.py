@@ -15,7 +15,7 @@ One thread uses a Store, and it is the only one with a connection to the file.
 import shutil
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,14 @@ _VACUUM_PAGES: Final = 1024
 class Store:
     """An open buffer file. Every method raises sqlite3.Error or OSError as it comes; `Writer` translates."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, limits: Limits, identity: schema.Identity) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        limits: Limits,
+        identity: schema.Identity,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.connection = connection
         self.path = path
         self.limits = limits
@@ -50,7 +57,8 @@ class Store:
         self.last_seqs: dict[str, int] = {}
         """The last seq of each device in the epoch before this one, as far as it is known."""
         self._age_base = 0
-        self._opened = time.monotonic()
+        self._clock = clock
+        self._opened = clock()
         self._load()
 
     def _load(self) -> None:
@@ -89,7 +97,7 @@ class Store:
     @property
     def age_ms(self) -> int:
         """How long the gateway has run since the buffer was made, ms: rows grow old by it, whatever clocks say."""
-        return self._age_base + int((time.monotonic() - self._opened) * 1000)
+        return self._age_base + int((self._clock() - self._opened) * 1000)
 
     def present_seqs(self) -> dict[str, int]:
         """Give the last seq of each device in the present epoch."""
@@ -112,10 +120,10 @@ class Store:
             transaction.write()
             self.connection.execute("COMMIT")
         except BaseException:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
             self.metas.clear()
             self._metas_by_id.clear()
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
             raise
         self._take_over(transaction, acked)
         return frozenset(transaction.dropped_devices)

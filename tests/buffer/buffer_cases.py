@@ -1,7 +1,8 @@
 """What the buffer's tests store: a few devices, batches of any size, and what must be true of every store."""
 
 import random
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import orjson
@@ -42,9 +43,11 @@ def bulky(device: str, seed: int, values: int = 2000) -> Batch:
     return Batch(meta_of(device, PER_SAMPLE, "q"), samples, values)
 
 
-def open_at(path: Path, limits: Limits = ROOMY, machine_id: str | None = None) -> Store:
+def open_at(
+    path: Path, limits: Limits = ROOMY, machine_id: str | None = None, clock: Callable[[], float] = time.monotonic
+) -> Store:
     """Open a store as the buffer does."""
-    return open_store(path, limits, machine_id)
+    return open_store(path, limits, machine_id, clock)
 
 
 def commit(store: Store, *batches: Batch, acked: Iterable[int] = (), now: int = NOW) -> frozenset[str]:

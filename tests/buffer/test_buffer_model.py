@@ -1,5 +1,6 @@
 """Whatever happens in whatever order, every seq is told of exactly once and the ledger's law holds (P2, P3, P4)."""
 
+import contextlib
 import shutil
 import sqlite3
 import tempfile
@@ -47,6 +48,27 @@ def batches(draw: st.DrawFn) -> list[Batch]:
     return made
 
 
+@contextlib.contextmanager
+def interrupted(connection: sqlite3.Connection, steps: int) -> Iterator[None]:
+    """Cut each statement short that takes so many steps of SQLite's machine, though never one that ends a transaction.
+
+    SQLite looks for an interruption once more when a statement is through: COMMIT would fail after it had committed.
+    """
+    ending = False
+
+    def begin(statement: str) -> None:
+        nonlocal ending
+        ending = statement in {"COMMIT", "ROLLBACK"}
+
+    connection.set_trace_callback(begin)
+    connection.set_progress_handler(lambda: not ending, steps)
+    try:
+        yield
+    finally:
+        connection.set_progress_handler(None, 0)
+        connection.set_trace_callback(None)
+
+
 class BufferMachine(RuleBasedStateMachine):
     """A store, and beside it what a consumer has seen of it."""
 
@@ -59,6 +81,7 @@ class BufferMachine(RuleBasedStateMachine):
         self._incarnation = 0
         self._path = self._folder / "0" / "buffer.db"
         self._path.parent.mkdir()
+        self._now = 1000.0
         self._start()
         self.sampled: Counter[str] = Counter()
         self.taken: dict[int, Stored] = {}
@@ -66,11 +89,17 @@ class BufferMachine(RuleBasedStateMachine):
         self.delivered: dict[str, list[tuple[int, Sample | Gap]]] = {device: [] for device in DEVICES}
         self.delivered_readings = 0
         self.damaged: set[int] = set()
+        self.flipped: set[int] = set()
 
     def teardown(self) -> None:
         """Leave nothing behind."""
         self.store.connection.close()
         shutil.rmtree(self._folder)
+
+    @rule(seconds=st.sampled_from([0.0001, 0.05, 0.2, 40.0, 86400.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes only here: the ages in the file take room, and with it decide what has to give way."""
+        self._now += seconds
 
     @rule(group=batches())
     def append(self, group: list[Batch]) -> None:
@@ -81,13 +110,11 @@ class BufferMachine(RuleBasedStateMachine):
     @rule(group=batches(), steps=st.integers(1, 3000))
     def fail_to_append(self, group: list[Batch], steps: int) -> None:
         """A commit that is cut short at any point leaves no trace."""
-        self.store.connection.set_progress_handler(lambda: 1, steps)
         try:
-            self.store.commit(group, (), NOW)
+            with interrupted(self.store.connection, steps):
+                self.store.commit(group, (), NOW)
         except sqlite3.OperationalError:
             return
-        finally:
-            self.store.connection.set_progress_handler(None, 0)
         for batch in group:
             self.sampled[batch.meta.device] += batch.sampled
 
@@ -148,7 +175,8 @@ class BufferMachine(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 9999), bit=st.integers(0, 1 << 24))
     def damage(self, pick: int, bit: int) -> None:
         """A bit of a stored blob flips; of a gap record, which is kept twice, that of one copy."""
-        rows = [row for row, _ in self._rows() if row not in self.taken]
+        # Not the same row twice: the second flip might undo the first.
+        rows = [row for row, _ in self._rows() if row not in self.taken and row not in self.flipped]
         if not rows:
             return
         chosen = rows[pick % len(rows)]
@@ -158,6 +186,7 @@ class BufferMachine(RuleBasedStateMachine):
         bit %= len(blob) * 8
         flipped[bit // 8] ^= 1 << bit % 8
         execute("UPDATE blobs SET blob = ? WHERE id = ?", (bytes(flipped), chosen))
+        self.flipped.add(chosen)
         if execute("SELECT gap FROM batches WHERE id = ?", (chosen,)).fetchone()[0] is None:
             self.damaged.add(chosen)
 
@@ -181,9 +210,12 @@ class BufferMachine(RuleBasedStateMachine):
         self._start()
         assert self.store.epoch == epoch
         self.taken.clear()
+        present = {row for row, _ in self._rows()}  # the numbers of those that are gone may be given again from now on
+        self.damaged &= present
+        self.flipped &= present
 
     def _start(self) -> None:
-        self.store = open_at(self._path, self._limits)
+        self.store = open_at(self._path, self._limits, clock=lambda: self._now)
         # A crash here is one of the process, and its files are copied: what only a power cut would need is left out.
         self.store.connection.execute("PRAGMA synchronous=OFF")
 
