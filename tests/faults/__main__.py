@@ -6,6 +6,7 @@ import logging
 import random
 import sys
 
+from tests.faults.proxy import FAULTS
 from tests.faults.rig import WAYS, Outcome, run
 
 
@@ -27,13 +28,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=3600.0, help="the longest time, over all together")
     parser.add_argument("--timeout", type=float, default=0.06, help="the devices' timeout in seconds")
     parser.add_argument("--share", type=float, default=0.2, help="of the requests, those to which something happens")
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS, help="default: all there are")
     parser.add_argument("ways", nargs="*", metavar="WAY", choices=[*WAYS, []], help=f"default: {' '.join(WAYS)}")
     return parser
 
 
 def _one(way: str, readings: int, seconds: float, options: argparse.Namespace) -> Outcome:
-    arguments = {"timeout_s": options.timeout, "share": options.share}
-    outcome = asyncio.run(run(way, seed=options.seed, readings=readings, within_s=seconds, **arguments))
+    plan = {"timeout_s": options.timeout, "share": options.share, "kinds": options.faults}
+    outcome = asyncio.run(run(way, seed=options.seed, readings=readings, within_s=seconds, **plan))
     print(outcome, flush=True)
     for sentence in (*outcome.wrong[:20], *outcome.bugs[:20], *map(repr, outcome.nonsense[:20])):
         print(f"  {sentence}", flush=True)

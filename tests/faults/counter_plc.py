@@ -14,7 +14,7 @@ WORDS = 128
 WORDS_USED = 125
 BITS = 256
 """Coils and discrete inputs stand in groups of so many addresses; the first 56 bits of a group are its mark."""
-BITS_USED = 200
+BITS_USED = 104
 BIT_TABLES = ("coil", "discrete")
 
 
@@ -114,14 +114,14 @@ class Audit:
     wrong: list[str] = field(default_factory=list)
     qualities: Counter[str] = field(default_factory=Counter)
     floor: int = 0
+    counts: bool = True
 
     def take(self, samples: Sequence[Sample]) -> None:
         """Check what one poll gave."""
         values: dict[Group, dict[int, Any]] = {}
         before = len(self.wrong)
         for sample in samples:
-            self.readings += sample.readings
-            self._count_bad(sample)
+            self._count(sample)
             for column, value in zip(sample.columns, sample.values, strict=True):
                 tag = self.tags[column]
                 size = BITS if tag.table in BIT_TABLES else WORDS
@@ -132,12 +132,19 @@ class Audit:
         self.is_whole = sum(map(len, values.values())) == len(self.tags) and len(self.wrong) == before
         self.floor = self.unit.count
 
-    def _count_bad(self, sample: Sample) -> None:
+    def ends_counting(self) -> None:
+        """Go on checking, but let the figures be those of the time until now, and the device not be whole yet."""
+        self.counts = self.is_whole = False
+
+    def _count(self, sample: Sample) -> None:
+        if not self.counts:
+            return
+        self.readings += sample.readings
+        self.checked += len(sample.values)
         for name, quality in sample.quality.items():
             self.qualities[quality] += sample.readings if name == "*" else 1
 
     def _check(self, group: Group, held: Mapping[int, Any]) -> None:
-        self.checked += len(held)
         counts = range(self.floor + 1, self.unit.count + 1)
         if any(self._fits(group, held, count) for count in counts):
             return

@@ -56,7 +56,7 @@ class FaultProxy:
         seed: int,
         timeout_s: float,
         share: float = 0.2,
-        late: tuple[float, float] = (1.05, 1.9),
+        late: tuple[float, float] = (1.05, 2.8),
         kinds: Sequence[Fault] = FAULTS,
         front: "Callable[[FaultProxy], Front] | None" = None,
     ) -> None:

@@ -80,6 +80,7 @@ class Outcome:
     bugs: list[str] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    recovery_s: float = 0.0
 
     @property
     def readings(self) -> int:
@@ -112,7 +113,7 @@ class Outcome:
             f"{self.way}: seed {self.seed}, {self.readings} readings, {self.checked} values checked, "
             f"{len(self.wrong)} wrong, {sum(self.faults.values())} faults, {len(self.dead)} dead tasks, "
             f"{len(self.bugs)} bugs, function codes {_told(self.codes)}, bad {_told(self.qualities)}, "
-            f"{self.seconds:.1f} s"
+            f"{self.seconds:.1f} s, well again after {self.recovery_s:.1f} s"
         )
 
 
@@ -127,6 +128,7 @@ async def run(
     readings: int,
     within_s: float,
     timeout_s: float = 0.06,
+    interval_s: float = 0.05,
     share: float = 0.2,
     kinds: Sequence[Fault] = FAULTS,
 ) -> Outcome:
@@ -141,7 +143,7 @@ async def run(
             seed=seed, timeout_s=timeout_s, share=share, kinds=kinds, front=plan.front,
         )  # fmt: skip
         await stack.enter_async_context(proxy)
-        sections = [_section(plan.protocol, unit, proxy.where, timeout_s) for unit in units]
+        sections = [_section(plan.protocol, unit, proxy.where, timeout_s, interval_s) for unit in units]
         audits = {section.name: Audit(unit, section.tags) for section, unit in zip(sections, units, strict=True)}
         outcome = Outcome(way, seed, audits, proxy.faults, proxy.codes, proxy.nonsense)
         auditor = Auditor(audits, lambda: outcome.readings >= readings)
@@ -151,7 +153,10 @@ async def run(
                 await asyncio.wait_for(auditor.done.wait(), within_s)
             outcome.seconds = time.monotonic() - began
             proxy.share = 0.0
+            for audit in audits.values():
+                audit.ends_counting()
             outcome.dead = [name for name, audit in audits.items() if not await _recovers(audit)]
+            outcome.recovery_s = time.monotonic() - began - outcome.seconds
     return outcome
 
 
@@ -164,9 +169,11 @@ async def _recovers(audit: Audit) -> bool:
     return audit.is_whole
 
 
-def _section(protocol: str, unit: CounterUnit, where: dict[str, Any], timeout_s: float) -> DeviceSection:
+def _section(
+    protocol: str, unit: CounterUnit, where: dict[str, Any], timeout_s: float, interval_s: float
+) -> DeviceSection:
     keys = {"name": unit.name, "protocol": protocol, "unit_id": unit.unit_id, **where, "tags": tags_of()}
-    pace = {"timeout": f"{timeout_s * 1000:.0f}ms", "interval": "10ms"}
+    pace = {"timeout": f"{timeout_s * 1000:.0f}ms", "interval": f"{interval_s * 1000:.0f}ms"}
     section: DeviceSection = TypeAdapter(Device).validate_python({**keys, **pace})
     return section
 
