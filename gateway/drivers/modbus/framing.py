@@ -168,6 +168,7 @@ class Rtu:
         self._request: Request | None = None
         self._come = b""
         self._echoed = False
+        self._given_up = False
 
     def ask(self, unit: int, request: Request) -> bytes:
         """Frame a request; what has come before it is forgotten."""
@@ -175,21 +176,33 @@ class Rtu:
         self._frame = frame + crc(frame)
         self._request = request
         self._come = b""
-        self._echoed = False
+        self._echoed = self._given_up = False
         return self._frame
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take what arrived, or drop it if nobody waits for it."""
+        """Take what arrived, or drop it if nobody waits for it.
+
+        A whole answer to a request that was given up is late, as long as there is no other request.
+        """
         if self._request is None:
             return None
         self._come += data
         if self._may_echo and not self._echoed and self._strip_echo():
             return None
-        return self._answer(self._request)
+        try:
+            pdu = self._answer(self._request)
+        except WrongFrame:
+            if self._given_up:
+                return None
+            raise
+        if pdu is None or not self._given_up:
+            return pdu
+        self.late.append(Late(0, pdu))
+        return None
 
     def give_up(self) -> int:
-        """Await nothing more; there are no transactions here."""
-        self._request = None
+        """Await nothing more, but that the answer comes late; there are no transactions here."""
+        self._given_up = True
         return 0
 
     def _strip_echo(self) -> bool:

@@ -9,19 +9,17 @@ from typing import Final
 
 from gateway.drivers.base import Shared
 from gateway.drivers.modbus.address import Table
-from gateway.drivers.modbus.connection import Answer, Connection, WrongAnswer
-from gateway.drivers.modbus.dial import Dial
+from gateway.drivers.modbus.connection import Answer, WrongAnswer
 from gateway.drivers.modbus.framing import Late
 from gateway.drivers.modbus.pdu import EXCEPTION, ReadRequest, Request, identification, refusal_of
 from gateway.drivers.modbus.section import ModbusDevice
+from gateway.drivers.modbus.session import Session
 from gateway.drivers.modbus.silence import Silence, gap_of
 from gateway.drivers.modbus.transports import ways_of
 from gateway.drivers.modbus.turns import Ticket, Turns
 from gateway.drivers.modbus.unit import Unit, load
 from gateway.errors import DeviceError
 
-SILENT_REQUESTS: Final = 2
-"""So many requests in a row without one byte in between, and the connection is half-open."""
 UNREACHED: Final = frozenset({0x0A, 0x0B})
 """With these exceptions a gateway says that the unit behind it did not answer (V1.1b3, section 7)."""
 
@@ -37,16 +35,11 @@ class ModbusLink:
         resyncs = ways[0].resyncs
         self.users = 0
         self._address = section.address
-        self._may_hang = ways[0].may_hang
-        self._dial = Dial(ways)
         self._turns = Turns(shortens=not resyncs)
         self._silence = Silence(gap_of(section) if resyncs else None)
-        self._connection: Connection | None = None
-        self._ready_at = -inf
+        self._session = Session(ways, self._silence, self._late)
         self._look: asyncio.TimerHandle | None = None
         self._cut: tuple[int, Unit, float] | None = None
-        self._timeout = 0.0
-        self._connect_delay = 0.0
         self._close_after_cycle = False
 
     def __repr__(self) -> str:
@@ -60,16 +53,13 @@ class ModbusLink:
         """
         if self.is_open:
             return
-        self._dial.check()
+        self._session.check()
         ticket = Ticket(None, timeout, timeout, monotonic())
-        self._turns.ask(ticket)
-        self._next()
-        if self._turns.current is not ticket:
-            await self._called(ticket)
+        await self._turn(ticket)
         try:
-            await self._connected(timeout)
+            await self._session.connect(timeout)
         finally:
-            self._pass_on(ticket)
+            self._pass_on()
 
     async def read(
         self, unit: int, table: Table, start: int, count: int, *, timeout: float, delay: float = 0.0
@@ -125,8 +115,8 @@ class ModbusLink:
     def join(self, section: ModbusDevice) -> None:
         """Take a further device; of settings that concern the connection the most careful ones count."""
         self.users += 1
-        self._timeout = max(self._timeout, section.timeout)
-        self._connect_delay = max(self._connect_delay, section.connect_delay)
+        self._session.timeout = max(self._session.timeout, section.timeout)
+        self._session.connect_delay = max(self._session.connect_delay, section.connect_delay)
         self._close_after_cycle = self._close_after_cycle or section.close_after_cycle
 
     def leave(self, section: ModbusDevice) -> None:
@@ -141,133 +131,69 @@ class ModbusLink:
 
     def close(self) -> None:
         """Close the connection, if there is one; a request in flight fails."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            self._dial.ended(connection)
-            connection.close()
+        self._session.close()
 
     @property
     def is_open(self) -> bool:
         """Whether there is a connection that the next request can use."""
-        return self._connection is not None and self._connection.is_usable
+        return self._session.is_open
 
     async def _ask(self, number: int, request: Request, timeout: float, delay: float) -> tuple[bytes, int, float]:
         """Send a request when it is its turn; give its answer's PDU, when that came, and the seconds of the line."""
-        if not self.is_open:
-            self._dial.check()
+        self._session.check()
         unit = self._turns.unit(number)
         ticket = Ticket(unit, timeout, self._silence.cost(unit, timeout), monotonic())
-        self._turns.ask(ticket)
-        self._next()
-        if self._turns.current is not ticket:
-            await self._called(ticket)
+        await self._turn(ticket)
         began = monotonic()
         unit.ask(timeout, began)
         try:
-            connection = await self._prepared(delay, timeout)
-            try:
-                pdu = await self._exchange(connection, unit, request, ticket)
-            except DeviceError:
-                if not connection.has_answered or connection is not self._connection:
-                    raise
-                # A PLC may close a connection that it served well, as idle, just while the next request is under way.
-                connection = await self._prepared(delay, timeout)
-                pdu = await self._exchange(connection, unit, request, ticket)
-            return pdu, connection.arrived_ms, monotonic() - began
-        finally:
-            self._pass_on(ticket, began)
-
-    async def _exchange(self, connection: Connection, unit: Unit, request: Request, ticket: Ticket) -> bytes:
-        sent_at = monotonic()
-        try:
-            pdu = await connection.exchange(unit.number, request, ticket.window)
-        except WrongAnswer:
-            self._silence.wrong(unit, ticket.timeout, monotonic())
-            unit.failed()
-            raise
-        except DeviceError:
-            self._silence.give_up(unit, sent_at, ticket.timeout, monotonic())
-            unit.failed()
-            raise
+            pdu, ts, took = await self._session.ask(unit, request, ticket, delay)
+            if refusal_of(pdu) in UNREACHED:
+                unit.missed()
+            else:
+                self._turns.answered(unit, took, monotonic())
+            return pdu, ts, monotonic() - began
         except TimeoutError:
-            self._given_up(connection, unit, sent_at, ticket)
-            self._missed(connection, unit)
+            self._missed(unit, ticket)
             raise
-        except asyncio.CancelledError:
-            self._given_up(connection, unit, sent_at, ticket)
+        except (WrongAnswer, DeviceError):
+            unit.failed()
             raise
         finally:
-            self._silence.rested_at = monotonic()
-        self._dial.answered()
-        if refusal_of(pdu) in UNREACHED:
-            unit.missed()
-        else:
-            self._turns.answered(unit, self._silence.rested_at - sent_at, self._silence.rested_at)
-        return pdu
+            self._pass_on(began)
 
-    def _given_up(self, connection: Connection, unit: Unit, sent_at: float, ticket: Ticket) -> None:
-        transaction = connection.give_up()
-        self._silence.give_up(unit, sent_at, ticket.timeout, monotonic())
-        if ticket.window < ticket.timeout:
-            self._cut = (transaction, unit, sent_at + ticket.timeout)
-
-    def _missed(self, connection: Connection, unit: Unit) -> None:
-        """Note an answer that did not come; where it should have, twice in a row, the connection is half-open."""
+    def _missed(self, unit: Unit, ticket: Ticket) -> None:
         was_live = unit.live
         unit.missed()
-        # The silence of a unit that was silent before says nothing of a connection on which others answer.
-        if was_live or not connection.has_answered or not self._turns.protects(monotonic()):
-            connection.unheard += 1
-        if self._may_hang and connection.unheard >= SILENT_REQUESTS and connection is self._connection:
-            self.close()
+        if ticket.window < ticket.timeout:
+            self._cut = (self._session.transaction, unit, monotonic() + ticket.timeout - ticket.window)
+        self._session.missed(was_live=was_live, alone=not self._turns.protects(monotonic()))
 
     def _late(self, late: Late) -> None:
         """Notice a unit that answers after all, in its time, a probe that was cut short."""
-        if self._cut is None or late.transaction != self._cut[0]:
-            return
-        (_, unit, until), self._cut = self._cut, None
-        if monotonic() <= until and refusal_of(late.pdu) not in UNREACHED:
-            self._turns.answered(unit, 0.0, monotonic())
-            self._next()
+        if self._cut is not None and late.transaction == self._cut[0]:
+            (_, unit, until), self._cut = self._cut, None
+            if monotonic() <= until and refusal_of(late.pdu) not in UNREACHED:
+                self._turns.answered(unit, 0.0, monotonic())
+        self._next()
 
-    async def _prepared(self, delay: float, timeout: float) -> Connection:
-        """Wait until the line may be used, and give an open connection."""
-        while True:
-            connection = self._connection
-            heard_at = connection.heard_at if connection is not None else -inf
-            now = monotonic()
-            if (until := self._silence.until(delay, heard_at, now)) > now:
-                await asyncio.sleep(until - now)
-            elif connection is not None and connection.is_usable and self._ready_at <= now:
-                return connection
-            else:
-                return await self._connected(timeout)
-
-    async def _connected(self, timeout: float) -> Connection:
-        connection = self._connection
-        if connection is None or not connection.is_usable:
-            self.close()
-            connection = await self._dial.open(timeout, 2 * max(timeout, self._timeout))
-            connection.on_late = self._late
-            self._connection = connection
-            self._ready_at = monotonic() + self._connect_delay
-        if (remaining := self._ready_at - monotonic()) > 0:
-            await asyncio.sleep(remaining)
-        return connection
-
-    async def _called(self, ticket: Ticket) -> None:
+    async def _turn(self, ticket: Ticket) -> None:
         """Wait for the turn. May be cancelled."""
+        self._turns.ask(ticket)
+        self._next()
+        if self._turns.current is ticket:
+            return
         ticket.called = asyncio.get_running_loop().create_future()
         try:
             await ticket.called
         except asyncio.CancelledError:
             if self._turns.current is ticket:
-                self._pass_on(ticket)
+                self._pass_on()
             else:
                 self._turns.withdraw(ticket)
             raise
 
-    def _pass_on(self, ticket: Ticket, began: float | None = None) -> None:
+    def _pass_on(self, began: float | None = None) -> None:
         now = monotonic()
         self._turns.release(now, 0.0 if began is None else now - began + self._silence.remaining(now))
         self._next()

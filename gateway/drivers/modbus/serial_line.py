@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import termios
+from pathlib import Path
 from typing import Final
 
 import serial
@@ -16,6 +17,7 @@ from gateway.drivers.modbus.section import Serial
 from gateway.errors import DeviceError
 
 _CHUNK: Final = 4096
+_PSEUDO_TERMINALS: Final = "/dev/pts/"
 _GONE: Final = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.EBADF})
 """What the kernel says of a port whose adapter was unplugged."""
 
@@ -35,7 +37,7 @@ class SerialWay:
         connection = Connection(self.address, Rtu(), self.explain)
         try:
             port = self._open_port()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, termios.error) as error:
             raise self.explain(error) from error
         connection.opened(_Port(port, connection))
         return connection
@@ -70,7 +72,8 @@ class SerialWay:
         section = self._section
         port = serial.Serial(
             baudrate=section.baudrate,
-            parity=section.parity,
+            # A pseudo-terminal has no parity, and its C library calls that an error from the second time on.
+            parity="N" if str(Path(section.port).resolve()).startswith(_PSEUDO_TERMINALS) else section.parity,
             stopbits=section.stopbits,
             timeout=0,
             write_timeout=0,
@@ -96,8 +99,11 @@ def _errno(error: BaseException | None) -> int | None:
     """Give the system's number of an error, which pyserial may hide behind another."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    cause = error.__context__ if error is not None else None
-    return cause.args[0] if isinstance(cause, termios.error) else None
+    for each in (error, error.__context__ if error is not None else None):
+        if isinstance(each, termios.error):
+            number: int = each.args[0]
+            return number
+    return None
 
 
 class _Port:

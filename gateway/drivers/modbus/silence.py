@@ -44,7 +44,7 @@ class Silence:
     gap: float | None
     rested_at: float = -inf
     _quiet_until: float = -inf
-    _owed: tuple[Unit, float, float] | None = None
+    _owed: tuple[Unit, float] | None = None
 
     def cost(self, unit: Unit, timeout: float) -> float:
         """Give what a request takes of the line if nothing comes."""
@@ -56,7 +56,11 @@ class Silence:
             return
         self._quiet_until = now + worst(unit, timeout)
         unit.hold_until = sent_at + _HOLD * timeout
-        self._owed = (unit, sent_at, unit.hold_until)
+        self._owed = (unit, sent_at)
+
+    def sent(self) -> None:
+        """Note a request, behind which a late answer to the one before is not recognised any more."""
+        self._owed = None
 
     def wrong(self, unit: Unit, timeout: float, now: float) -> None:
         """Note that something else came: the rest of it, or the answer, may follow."""
@@ -74,14 +78,13 @@ class Silence:
             return until
         until = max(until, self.rested_at + self.gap, self._quiet_until)
         if heard_at > self.rested_at:
-            self._learn(heard_at)
             until = max(until, min(heard_at + self.gap, max(until, self.rested_at) + _BABBLE_S))
-        if until <= now:
-            self._owed = None
         return until
 
-    def _learn(self, heard_at: float) -> None:
-        """What comes while the line is left alone is the late answer: next time it is waited for so long."""
+    def settle(self, now: float) -> None:
+        """Note that the answer to the last request has come, late: nothing need be waited for, but next time longer."""
         if self._owed is not None:
-            unit, sent_at, until = self._owed
-            unit.slowest = max(unit.slowest, min(heard_at, until) - sent_at)
+            unit, sent_at = self._owed
+            unit.slowest = max(unit.slowest, now - sent_at)
+            unit.hold_until = self._quiet_until = -inf
+            self._owed = None
