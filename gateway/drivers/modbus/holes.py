@@ -14,13 +14,11 @@ from typing import Final
 from gateway.drivers.modbus.address import Table
 from gateway.drivers.modbus.fields import Field
 from gateway.drivers.modbus.plan import Block, Limits, Span, cover, halves, ranges
-from gateway.drivers.modbus.probes import Probes
+from gateway.drivers.modbus.probes import Place, Probes
 
 ILLEGAL_VALUE: Final = 3
 """Among other things, what a device says that cannot answer so many registers at once (Modbus Application Protocol
 V1.1b3, section 7)."""
-
-Place = tuple[Table, int, int]
 
 
 class Memory:
