@@ -39,11 +39,12 @@ def substituted(node: Node, values: Mapping[str, Node], key: str = "", path: str
         same = all(new is old for new, old in zip(elements, node.value, strict=True))
         return node if same else replace(node, value=elements)
     if isinstance(node.value, dict):
-        entries = {
-            name: Entry(entry.place, substituted(entry.node, values, name, key)) for name, entry in node.entries.items()
+        changed = {
+            name: Entry(entry.place, new)
+            for name, entry in node.value.items()
+            if (new := substituted(entry.node, values, name, key)) is not entry.node
         }
-        same = all(entries[name].node is entry.node for name, entry in node.entries.items())
-        return node if same else replace(node, value=entries)
+        return replace(node, value=node.value | changed) if changed else node
     return node
 
 

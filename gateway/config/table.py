@@ -70,9 +70,10 @@ def read_table(file: str, text: str) -> tuple[Table | None, list[Complaint]]:
         return None, [Complaint(Place(file, line, 1), "", "holds a control character; a table is plain UTF-8 text")]
     rows = _rows(file, text, complaints)
     header = next(rows, None)
-    if header is None:
+    if header is None or not header.cells:
         if not complaints:
-            complaints.append(Complaint(Place(file, 1, 1), "", "is empty; its first row names the columns"))
+            place = Place(file, 1, 1) if header is None else header.place
+            complaints.append(Complaint(place, "", "is empty; its first row names the columns"))
         return None, complaints
     columns = _columns(header, complaints)
     body: list[Row] = []

@@ -153,7 +153,13 @@ def test_files_beside_the_config_with_random_edits(
 
 
 @settings(max_examples=150, deadline=None)
-@given(content=st.binary(max_size=200), name=st.sampled_from(sorted(set(FILES) - {"gateway.yaml"})))
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        st.lists(st.sampled_from(CELLS), max_size=12).map(lambda cells: "".join(cells).encode()),
+    ),
+    name=st.sampled_from(sorted(set(FILES) - {"gateway.yaml"})),
+)
 def test_any_bytes_in_a_file_beside_the_config(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str
 ) -> None:

@@ -105,6 +105,13 @@ def test_a_line_break_in_quotes_does_not_move_the_lines_of_later_rows(tmp_path: 
     ]
 
 
+@pytest.mark.parametrize(("text", "line"), [("", 1), ("# a\n\n", 1), (",\n", 1), ("\n;;\na;b;c\n", 2), ('""\n', 1)])
+def test_a_table_without_names_for_its_columns_is_empty(text: str, line: int) -> None:
+    table, [complaint] = read_table("a.csv", text)
+    assert table is None
+    assert (complaint.place, complaint.text) == (("a.csv", line, 1), "is empty; its first row names the columns")
+
+
 def test_a_table_has_a_largest_size() -> None:
     table, complaints = read_table("a.csv", "name\n" + "a\n" * (MOST_ROWS + 5))
     assert table is not None
