@@ -20,8 +20,9 @@ from gateway.supervisor import Component, now_ms
 _WELL: Final = frozenset({DeviceState.OK, DeviceState.DEGRADED})
 _CYCLES: Final = 100
 _NAMED_TAGS: Final = 3
-_STEADY_POLLS: Final = 10
-"""Polls in a row that must keep their interval until a device that did not is taken for quick enough again."""
+_SLOW_POLLS: Final = 2
+_LATEST_POLLS: Final = 10
+"""So many of the latest polls that took longer than their interval make a device too slow: one alone is chance."""
 _SENTENCE_S: Final = 60.0
 """How long a sentence with figures stands: else each poll would make a new state of the same trouble."""
 HEARTBEAT_LOOKS: Final = 4
@@ -53,7 +54,7 @@ class DeviceComponent(Component[DeviceState]):
         self.moved_at = time.monotonic()
         self._cycles: deque[float] = deque(maxlen=_CYCLES)
         self._slow_at = min([section.interval_of(tag) for tag in section.tags], default=section.interval)
-        self._steady_polls = _STEADY_POLLS
+        self._slow_polls: deque[bool] = deque(maxlen=_LATEST_POLLS)
         self._slowness = ""
         self._slowness_at = 0.0
 
@@ -71,28 +72,26 @@ class DeviceComponent(Component[DeviceState]):
         """Note a new connection."""
         self.reconnects += 1
         self._cycles.clear()
-        self._steady_polls = _STEADY_POLLS
+        self._slow_polls.clear()
 
     def lost(self) -> None:
         """Note that no tag can be read."""
         self.bad_tags, self.bad_names = self.tags, ()
 
     @property
-    def is_slow(self) -> bool:
-        """Whether one of the last polls took longer than its interval."""
-        return self._steady_polls < _STEADY_POLLS
+    def slowness(self) -> str:
+        """Why polls take longer than their interval; empty while they do not, or but once in a while."""
+        return self._slowness if sum(self._slow_polls) >= _SLOW_POLLS else ""
 
     def cycle(self, seconds: float, driver: Driver) -> None:
         """Note how long a poll took; if that was too long, why."""
+        was_slow, is_slow = bool(self.slowness), seconds > self._slow_at
         self._cycles.append(seconds)
-        if seconds <= self._slow_at:
-            self._steady_polls += 1
-            return
+        self._slow_polls.append(is_slow)
         now = time.monotonic()
-        if not self.is_slow or now - self._slowness_at >= _SENTENCE_S:
+        if is_slow and (not was_slow or now - self._slowness_at >= _SENTENCE_S):
             self._slowness = driver.slowness or f"a poll takes longer than the interval of {self._slow_at:g} s"
             self._slowness_at = now
-        self._steady_polls = 0
 
     def show(self, bad: dict[str, str]) -> None:
         """Take the state that the tags' qualities and the cycles tell of."""
@@ -103,8 +102,8 @@ class DeviceComponent(Component[DeviceState]):
             more = "" if len(bad) <= _NAMED_TAGS else f" and {len(bad) - _NAMED_TAGS} more"
             text = f"{self.bad_tags} of {self.tags} tags are not good: {named}{more}"
             self.become(DeviceState.DEGRADED, text, "Check the tags' addresses and the PLC's program.")
-        elif self.is_slow:
-            self.become(DeviceState.DEGRADED, self._slowness, "Raise the interval, or poll fewer tags.")
+        elif slowness := self.slowness:
+            self.become(DeviceState.DEGRADED, slowness, "Raise the interval, or poll fewer tags.")
         else:
             self.become(DeviceState.OK)
 

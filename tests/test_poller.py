@@ -84,14 +84,16 @@ async def test_the_gap_of_skipped_cycles_covers_the_time_of_the_poll_that_was_sl
 async def test_a_poll_that_takes_longer_than_the_interval_makes_the_device_degraded(tmp_path: Path) -> None:
     section = device(interval=0.02)
     async with line(tmp_path, section) as on:
-        read = await section.plc.next_read()
-        await asyncio.sleep(0.1)
-        read.give(1, 1)
+        degraded = on.becomes(DeviceState.DEGRADED)
+        for _ in range(2):
+            read = await section.plc.next_read()
+            await asyncio.sleep(0.1)
+            read.give(1, 1)
         component = on.pollers["press-1"].component
-        await asyncio.wait_for(on.becomes(DeviceState.DEGRADED), PATIENCE_S)
+        await asyncio.wait_for(degraded, PATIENCE_S)
         assert component.error == "a poll takes longer than the interval of 0.02 s"
         assert (component.cycle_last_s or 0) >= 0.1
-        assert component.cycle_p95_s == component.cycle_last_s
+        assert (component.cycle_p95_s or 0) >= 0.1
 
 
 async def test_a_driver_that_knows_says_what_is_slow_and_its_figures_make_no_new_trouble(
@@ -105,28 +107,31 @@ async def test_a_driver_that_knows_says_what_is_slow_and_its_figures_make_no_new
         for number in range(8):
             read = await section.plc.next_read()
             section.plc.slowness = f"needs {number + 1}.4 s for a 1 s interval, most of it for flow"
-            await asyncio.sleep(0.05 if number % 2 == 0 else 0)  # every other poll is quick enough
+            await asyncio.sleep(0.05 if number % 2 == 0 or number == 1 else 0)  # later every other poll is quick enough
             read.give(1, number)
         await section.plc.next_read()
         assert component.state is DeviceState.DEGRADED
-        assert told == ["needs 1.4 s for a 1 s interval, most of it for flow"]
+        assert told == [None, "needs 2.4 s for a 1 s interval, most of it for flow"]
     assert len([record for record in caplog.records if "needs" in record.message]) == 1
 
 
 async def test_a_device_that_keeps_its_interval_again_for_a_while_is_well(tmp_path: Path) -> None:
     section = device(interval=0.3)  # so long that the computer's own slowness does not show
     async with line(tmp_path, section) as on:
-        read = await section.plc.next_read()
-        await asyncio.sleep(0.35)
-        read.give(1, 1)
-        await asyncio.wait_for(on.becomes(DeviceState.DEGRADED), PATIENCE_S)
+        degraded = on.becomes(DeviceState.DEGRADED)
+        for _ in range(2):
+            read = await section.plc.next_read()
+            await asyncio.sleep(0.35)
+            assert not degraded.done(), "one slow poll is chance"
+            read.give(1, 1)
+        await asyncio.wait_for(degraded, PATIENCE_S)
         well = on.becomes(DeviceState.OK)
         polls = 0
         while not well.done():
             (await section.plc.next_read()).give(1, 1)
             await asyncio.sleep(0)
             polls += 1
-        assert polls >= 10
+        assert polls >= 9
 
 
 async def test_before_each_read_the_driver_is_told_when_the_next_one_comes(tmp_path: Path) -> None:

@@ -67,6 +67,10 @@ class DeviceParts(Protocol):
         """The device's configured interval."""
 
     @property
+    def slowness(self) -> str:
+        """Why polls take longer than their interval; empty while they do not."""
+
+    @property
     def skipped_cycles(self) -> int:
         """Polls that were left out because the one before took too long."""
 

@@ -114,16 +114,10 @@ def _of_answering_device(name: str, device: DeviceParts) -> Iterator[Reason]:
     if device.bad_tags:
         do = device.do or "Compare these tags' addresses and types in the config with the PLC's program."
         yield Reason(code, _named(name, device.error or _bad_tags(device)), do, name)
-    slow = device.cycle_p95_s is not None and device.cycle_p95_s > device.interval_s
-    if slow:
-        yield Reason(
-            code,
-            f"{name}: a poll takes {device.cycle_p95_s:.3g} s, longer than the interval of {device.interval_s:.3g} s; "
-            f"{device.skipped_cycles} polls were left out",
-            "Lengthen the interval, or read fewer tags from this device.",
-            name,
-        )
-    if device.state is DeviceState.DEGRADED and not device.bad_tags and not slow:
+    if device.slowness:
+        text = f"{device.slowness}; {device.skipped_cycles} polls were left out"
+        yield Reason(code, _named(name, text), "Lengthen the interval, or read fewer tags from this device.", name)
+    if device.state is DeviceState.DEGRADED and not device.bad_tags and not device.slowness:
         yield Reason(code, _named(name, device.error or "degraded"), device.do, name)
 
 

@@ -26,6 +26,7 @@ class FakeDevice(Component[DeviceState]):
         self.cycle_last_s: float | None = 0.041
         self.cycle_p95_s: float | None = 0.055
         self.interval_s = 1.0
+        self.slowness = ""
         self.skipped_cycles = 0
         self.reconnects = 0
         self.__dict__.update(changes)

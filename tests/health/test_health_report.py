@@ -124,9 +124,9 @@ DEVICE_REASONS = [
         "press-1: 1 of 9 tags are not good: level (bad:timeout)",
     ),
     (
-        FakeDevice(cycle_p95_s=1.41, skipped_cycles=12),
+        FakeDevice(slowness="the line bus-a needs 1.4 s for a 1 s interval", skipped_cycles=12),
         "device-degraded",
-        "press-1: a poll takes 1.41 s, longer than the interval of 1 s; 12 polls were left out",
+        "press-1: the line bus-a needs 1.4 s for a 1 s interval; 12 polls were left out",
     ),
     (
         FakeDevice(state=DeviceState.DEGRADED, error="the server overflows"),
@@ -275,5 +275,5 @@ def test_a_broker_that_never_acknowledged_has_no_age() -> None:
 
 
 def test_a_device_that_is_down_is_not_told_again_for_its_tags_and_cycles() -> None:
-    device = FakeDevice(state=DeviceState.UNREACHABLE, bad_tags=1000, cycle_p95_s=9.0)
+    device = FakeDevice(state=DeviceState.UNREACHABLE, bad_tags=1000, slowness="a poll takes 9 s")
     assert codes(fake_parts(device)) == ["device-unreachable"]

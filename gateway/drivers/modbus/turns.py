@@ -97,6 +97,11 @@ class Pauses:
         """The longest of the last seconds."""
         return max(self._longest, self._before)
 
+    @property
+    def seen(self) -> float:
+        """The longest so far, however short the time."""
+        return self.longest if self._before < inf else self._longest
+
 
 @dataclass(slots=True)
 class Turns:
@@ -215,7 +220,8 @@ class Turns:
 
     def _window(self, ticket: Ticket, pause: float) -> float:
         """Give how long a probe may take if it begins now; 0 if it is to wait for a longer pause."""
-        longest = self._pauses.longest
+        # Who was never asked may well be live, and does not wait to see whether longer pauses come.
+        longest = self._pauses.seen if _is_new(ticket) else self._pauses.longest
         if ticket.cost <= pause:
             return ticket.timeout
         if ticket.cost <= longest:

@@ -135,6 +135,16 @@ def test_p6_the_dead_take_little_and_the_live_keep_their_interval(spread: float,
     assert sum(took for _, took in probed) > 0.3 * PROBING_SHARE * (600 - began), "and nobody waits without need"
 
 
+@pytest.mark.parametrize("quiet", [0.0, 1.0], ids=["mbap", "rtu"])
+def test_units_whose_timeout_is_as_long_as_the_interval_are_all_read_from_the_start(quiet: float) -> None:
+    """1 s is the default of both: no pause is ever as long as the timeout."""
+    plant = Plant(shortens=not quiet, quiet=quiet)
+    for number in range(1, 11):
+        plant.poll(number, 1.0, 1.0, due=1.0)
+    plant.run(3.0)
+    assert all(plant.polled[number][0] < 1.1 for number in range(1, 11))
+
+
 def test_units_that_come_alive_are_found_back() -> None:
     plant = Plant()
     plant.dead = set(range(6, 51))
