@@ -23,7 +23,7 @@ STOP_S: Final = 6.0
 @asynccontextmanager
 async def run_simulators(folder: Path) -> AsyncIterator[Mapping[str, Any]]:
     """Run the simulated PLCs on free ports; gives where they are. Raises GatewayError if they do not start."""
-    arguments = ("--modbus-port", "0", "--opcua-port", "0", "--control-port", "0", "--json-ready")
+    arguments = ("--modbus-port", "0", "--rtu", "--opcua-port", "0", "--control-port", "0", "--json-ready")
     async with _child("simulators", folder, "-m", "simulators", *arguments, stdout=asyncio.subprocess.PIPE) as child:
         assert child.stdout is not None  # noqa: S101 -- it is a pipe
         try:
@@ -49,6 +49,8 @@ def write_config(folder: Path, plant: Mapping[str, Any], broker_port: int, ca_fi
     trusted = pki / "trusted"
     trusted.mkdir(parents=True, mode=0o700)
     shutil.copy(plant["opcua"]["certificate"], trusted)
+    modbus = plant["modbus"]
+    devices = demo_devices(modbus["host"], modbus["port"], plant["opcua"]["endpoint"], pki_dir=str(pki))
     config = {
         "gateway": {"id": "demo", "labels": {"site": "demo"}},
         "mqtt": {
@@ -62,13 +64,20 @@ def write_config(folder: Path, plant: Mapping[str, Any], broker_port: int, ca_fi
         "buffer": {"path": str(folder / "buffer.db"), "max_bytes": "64MiB"},
         "http": {"listen": f"127.0.0.1:{http_port}"},
         "control": {"socket": str(folder / "control.sock")},
-        "devices": demo_devices(
-            plant["modbus"]["host"], plant["modbus"]["port"], plant["opcua"]["endpoint"], pki_dir=str(pki)
-        ),
+        "devices": [_on_its_line(device, plant["modbus-rtu"]) for device in devices],
     }
     path = folder / "gateway.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     return path
+
+
+def _on_its_line(device: dict[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the meter as it is reached on the simulated serial line, and any other device as it is."""
+    if device["name"] != "meter-1":
+        return device
+    serial = {key: line[key] for key in ("port", "baudrate", "parity", "stopbits")}
+    kept = {key: value for key, value in device.items() if key not in {"host", "port"}}
+    return {**kept, "protocol": "modbus-rtu", "serial": serial}
 
 
 def free_port(preferred: int = 0) -> int:
