@@ -1,10 +1,12 @@
 """The README runs: its commands are what they say, and its configs load."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,6 +24,11 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[str]:
     """Give every command line of the README."""
     return [line for block in blocks("sh") for line in block.splitlines()]
+
+
+def section_of(key: str) -> dict[str, Any]:
+    """Give the YAML block that is a part of a config and begins with this key."""
+    return next(section for section in map(yaml.safe_load, blocks("yaml")) if next(iter(section)) == key)
 
 
 def run(command: str, folder: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -49,8 +56,7 @@ def test_its_first_config_passes_its_check_command(tmp_path: Path) -> None:
 
 def test_its_broker_section_fits_into_that_config(tmp_path: Path) -> None:
     """With its files in place, the `mqtt` section is right too."""
-    section = yaml.safe_load(blocks("yaml")[1])
-    assert isinstance(section, dict)
+    section = section_of("mqtt")
     for holder, key in (
         (section["mqtt"]["password"], "file"),
         *((section["mqtt"]["tls"], k) for k in section["mqtt"]["tls"]),
@@ -61,6 +67,21 @@ def test_its_broker_section_fits_into_that_config(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(yaml.safe_load(blocks("yaml")[0]) | section))
     result = run("edge-gateway check -c gateway.yaml", tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def test_its_many_machines_are_read_with_a_shipped_template_and_one_of_the_reader(tmp_path: Path) -> None:
+    """With a CSV file and a template as it describes them, the section is a config's."""
+    whole = {**yaml.safe_load(blocks("yaml")[0]), **section_of("defaults")}
+    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(whole))
+    (tmp_path / "presses.csv").write_text(
+        "name,template,host,base\npress-1,press,192.0.2.10,0\npress-2,press,192.0.2.11,100\n"
+    )
+    (tmp_path / "devices").mkdir()
+    tag = {"name": "strokes", "address": "holding:${base}+12", "type": "uint32"}
+    (tmp_path / "devices" / "press.yaml").write_text(yaml.safe_dump({"protocol": "modbus-tcp", "tags": [tag]}))
+    result = run("edge-gateway check --json -c gateway.yaml", tmp_path)
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert json.loads(result.stdout)["devices"] == 4
 
 
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("make ")])
