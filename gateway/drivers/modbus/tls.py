@@ -89,7 +89,13 @@ class TlsWay:
                 return self._untrusted(error)
             case ssl.SSLError():
                 return self._failed_handshake(error)
-        return unreachable(self._host, self.address, error)
+        reason = unreachable(self._host, self.address, error)
+        if error is None or isinstance(error, ConnectionResetError):
+            # Some servers close without an alert when they do not like the client's certificate.
+            reason.do = (
+                "Check whether the PLC trusts the client certificate, restarted, and how many clients it allows."
+            )
+        return reason
 
     def _context(self) -> ssl.SSLContext:
         """Make a context that verifies chain and name, TLS 1.2 or later. Raises DeviceError."""
