@@ -263,6 +263,16 @@ async def test_where_no_address_leads_anywhere_all_are_named() -> None:
         assert dead.value.reason == "connection-lost"
 
 
+async def test_a_dead_endpoint_does_not_make_its_units_silent_ones() -> None:
+    """When it is back, they are all asked at once, and not one after the other in pauses."""
+    with closed_port() as port:
+        link = link_to(port)
+        for unit in (1, 2, 1, 2, 1, 2):
+            with pytest.raises(DeviceError):
+                await read(link, unit=unit)
+    assert [unit.misses for unit in link._turns.units.values()] in ([0, 0], [0], [])
+
+
 async def test_fifty_devices_at_a_dead_endpoint_do_not_hammer_it() -> None:
     """Who comes after a failure gets the same error at once, for a while that grows."""
     connections = 0
