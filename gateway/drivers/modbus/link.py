@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.drivers.base import Shared
 from gateway.drivers.modbus.address import Table
-from gateway.drivers.modbus.connection import Answer, WrongAnswer
+from gateway.drivers.modbus.connection import Answer
 from gateway.drivers.modbus.framing import Late
 from gateway.drivers.modbus.pdu import EXCEPTION, ReadRequest, Request, identification, refusal_of
 from gateway.drivers.modbus.section import ModbusDevice
@@ -18,7 +18,6 @@ from gateway.drivers.modbus.silence import Silence, gap_of
 from gateway.drivers.modbus.transports import ways_of
 from gateway.drivers.modbus.turns import Ticket, Turns
 from gateway.drivers.modbus.unit import Unit, load
-from gateway.errors import DeviceError
 
 UNREACHED: Final = frozenset({0x0A, 0x0B})
 """With these exceptions a gateway says that the unit behind it did not answer (V1.1b3, section 7)."""
@@ -41,6 +40,7 @@ class ModbusLink:
         self._look: asyncio.TimerHandle | None = None
         self._cut: tuple[int, Unit, float] | None = None
         self._close_after_cycle = False
+        self._heed(section)
 
     def __repr__(self) -> str:
         return f"<ModbusLink {self._address}, {'open' if self.is_open else 'closed'}, {self.users} users>"
@@ -113,11 +113,9 @@ class ModbusLink:
             self.close()
 
     def join(self, section: ModbusDevice) -> None:
-        """Take a further device; of settings that concern the connection the most careful ones count."""
+        """Take a further device."""
         self.users += 1
-        self._session.timeout = max(self._session.timeout, section.timeout)
-        self._session.connect_delay = max(self._session.connect_delay, section.connect_delay)
-        self._close_after_cycle = self._close_after_cycle or section.close_after_cycle
+        self._heed(section)
 
     def leave(self, section: ModbusDevice) -> None:
         """Let a device go: its polls need no time any more. The last one closes the connection."""
@@ -138,11 +136,18 @@ class ModbusLink:
         """Whether there is a connection that the next request can use."""
         return self._session.is_open
 
+    def _heed(self, section: ModbusDevice) -> None:
+        """Of what devices demand of their connection the most careful counts."""
+        session = self._session
+        session.timeout = max(session.timeout, section.timeout)
+        session.connect_delay = max(session.connect_delay, section.connect_delay)
+        self._close_after_cycle = self._close_after_cycle or section.close_after_cycle
+
     async def _ask(self, number: int, request: Request, timeout: float, delay: float) -> tuple[bytes, int, float]:
         """Send a request when it is its turn; give its answer's PDU, when that came, and the seconds of the line."""
         self._session.check()
         unit = self._turns.unit(number)
-        ticket = Ticket(unit, timeout, self._silence.cost(unit, timeout), monotonic())
+        ticket = Ticket(unit, timeout, delay + self._silence.cost(unit, timeout), monotonic())
         await self._turn(ticket)
         began = monotonic()
         unit.ask(timeout, began)
@@ -155,9 +160,6 @@ class ModbusLink:
             return pdu, ts, monotonic() - began
         except TimeoutError:
             self._missed(unit, ticket)
-            raise
-        except (WrongAnswer, DeviceError):
-            unit.failed()
             raise
         finally:
             self._pass_on(began)
@@ -179,6 +181,8 @@ class ModbusLink:
 
     async def _turn(self, ticket: Ticket) -> None:
         """Wait for the turn. May be cancelled."""
+        if self._turns.take(ticket, ticket.asked_at):
+            return
         self._turns.ask(ticket)
         self._next()
         if self._turns.current is ticket:
@@ -200,7 +204,7 @@ class ModbusLink:
 
     def _next(self) -> None:
         """Call whoever may have the turn now; else look again when that may have changed."""
-        if self._turns.current is not None:
+        if self._turns.current is not None or not self._turns.is_waited_for:
             return
         if self._look is not None:
             self._look.cancel()

@@ -107,8 +107,10 @@ class Session:
             pdu = await connection.exchange(unit.number, request, ticket.window)
         except WrongAnswer:
             self._silence.wrong(unit, ticket.timeout, monotonic())
+            unit.failed()
             raise
         except DeviceError:
+            unit.failed()
             if self._may_hang:
                 # The same answers may come over the next connection yet, where a converter is in between.
                 self._silence.wrong(unit, ticket.timeout, monotonic())

@@ -16,6 +16,8 @@ from gateway.errors import DeviceError
 from gateway.hosts import join
 from gateway.model import DeviceState
 
+_HANDSHAKE_S: Final = 5.0
+"""What a handshake may take, however short the timeout is: small PLCs need seconds for it."""
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
 _WRONG_NAME: Final = (62, 64)
@@ -79,7 +81,7 @@ class TlsWay:
         """Connect, with the certificates as the files hold them now. Raises DeviceError."""
         connection = Connection(self.address, Mbap(), self.explain)
         tls = {"ssl": self._context(), "server_hostname": self._name}
-        await connect(connection, self._host, self._port, timeout, patience, self.explain, **tls)
+        await connect(connection, self._host, self._port, max(timeout, _HANDSHAKE_S), patience, self.explain, **tls)
         return connection
 
     def explain(self, error: Exception | None) -> DeviceError:
@@ -89,7 +91,13 @@ class TlsWay:
                 return self._untrusted(error)
             case ssl.SSLError():
                 return self._failed_handshake(error)
-        return unreachable(self._host, self.address, error)
+        reason = unreachable(self._host, self.address, error)
+        if error is None or isinstance(error, ConnectionResetError):
+            # Some servers close without an alert when they do not like the client's certificate.
+            reason.do = (
+                "Check whether the PLC trusts the client certificate, restarted, and how many clients it allows."
+            )
+        return reason
 
     def _context(self) -> ssl.SSLContext:
         """Make a context that verifies chain and name, TLS 1.2 or later. Raises DeviceError."""

@@ -129,7 +129,20 @@ class Turns:
     def in_use(self, now: float) -> bool:
         """Whether a live unit is in the middle of a poll, or somebody has the turn or waits for it."""
         busy = any(unit.live and unit.busy_until > now for unit in self.units.values())
-        return busy or self.current is not None or bool(self._live or self._probes)
+        return busy or self.current is not None or self.is_waited_for
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for the turn."""
+        return bool(self._live or self._probes)
+
+    def take(self, ticket: Ticket, now: float) -> bool:
+        """Take the turn at once, if nobody has it and none of the live units waits for it."""
+        unit = ticket.unit
+        if self.current is not None or self._live or (unit is not None and not (unit.live and unit.hold_until <= now)):
+            return False
+        ticket.window, self.current = ticket.timeout, ticket
+        return True
 
     def ask(self, ticket: Ticket) -> None:
         """Queue for a turn."""

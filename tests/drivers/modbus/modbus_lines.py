@@ -251,12 +251,17 @@ class Secured:
             "tls": {key: str(self.folder / file) for key, file in files.items()} | tls,
         }
 
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator["Secured"]:
+    def context(self) -> ssl.SSLContext:
+        """Make what the server demands of its clients."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.certificate.configure_cert(context)
         self.client_authority.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["Secured"]:
+        context = self.context()
         writers: set[asyncio.StreamWriter] = set()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,7 +1,10 @@
 """A Modbus TCP server at the wire, for tests: what it answers to each request is the test's own bytes."""
 
 import asyncio
+import contextlib
+import os
 import socket
+import stat
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -121,6 +124,24 @@ def closed_port() -> Iterator[int]:
 
 def open_files() -> set[int]:
     return {int(link.name) for link in Path("/proc/self/fd").iterdir()}
+
+
+def client_socket(port: int) -> socket.socket:
+    """Find this process's socket that is connected to a port."""
+    for number in filter(is_socket, open_files()):
+        candidate = socket.socket(fileno=os.dup(number))
+        with contextlib.suppress(OSError):
+            if candidate.family == socket.AF_INET and candidate.getpeername()[1] == port:
+                return candidate
+        candidate.close()
+    raise AssertionError("no such socket")
+
+
+def is_socket(number: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:
+        return False
 
 
 def device(port: int, tags: Sequence[dict[str, Any]], **keys: Any) -> ModbusTcpDevice:

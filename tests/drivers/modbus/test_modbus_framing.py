@@ -174,6 +174,22 @@ def test_p5_garbage_is_never_a_value_and_never_raises_anything_else(
         assert framing.feed(garbage) is None
 
 
+@given(REQUESTS, st.data())
+def test_p5_a_frame_whose_head_is_not_that_of_the_answer_is_never_a_value(
+    request: ReadRequest, data: st.DataObject
+) -> None:
+    """Any other bytes in transaction, protocol, length, unit, function or byte count; cut off, or with more behind."""
+    framing = Mbap(first=data.draw(st.integers(1, 0xFFFF)))
+    transaction = struct.unpack(">H", framing.ask(UNIT, request)[:2])[0]
+    frame = mbap(transaction, good(request, 0x55))
+    at = data.draw(st.integers(0, 8))
+    changed = frame[:at] + bytes((data.draw(st.integers(0, 255).filter(lambda byte: byte != frame[at])),))
+    packet = (changed + frame[at + 1 :])[: data.draw(st.integers(1, len(frame)))]
+    packet += data.draw(st.sampled_from([b"", b"\0", mbap(0, b"\x03\x00")]))
+    with contextlib.suppress(WrongFrame):
+        assert framing.feed(packet) is None
+
+
 SERIAL_WRONG = {
     "another unit": (rtu(ANSWER, unit=9), "unit 9 instead of 17"),
     "another function": (rtu(b"\x04" + ANSWER[1:]), "function 4 instead of 3"),

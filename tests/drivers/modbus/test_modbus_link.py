@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 import itertools
-import os
 import socket
-import stat
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from modbus_peer import Request, closed_port, device, link_to, open_files, serving, within
+from modbus_peer import Request, client_socket, closed_port, device, link_to, open_files, serving, within
 
 from gateway.drivers.base import Shared
 from gateway.drivers.modbus.connection import Answer, WrongAnswer
@@ -365,24 +363,6 @@ async def test_the_socket_finds_a_vanished_peer_by_itself_and_sends_at_once() ->
             assert 0 < ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
             assert 0 < ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 60_000
         link.close()
-
-
-def client_socket(port: int) -> socket.socket:
-    """Find this process's socket that is connected to a port."""
-    for number in filter(is_socket, open_files()):
-        candidate = socket.socket(fileno=os.dup(number))
-        with contextlib.suppress(OSError):
-            if candidate.family == socket.AF_INET and candidate.getpeername()[1] == port:
-                return candidate
-        candidate.close()
-    raise AssertionError("no such socket")
-
-
-def is_socket(number: int) -> bool:
-    try:
-        return stat.S_ISSOCK(os.fstat(number).st_mode)
-    except OSError:
-        return False
 
 
 async def refused_open() -> None:
