@@ -128,9 +128,9 @@ async def test_p6_a_device_that_freezes_costs_no_other_a_cycle_and_comes_back(tm
         plant(tmp_path / "frozen", "--no-opcua") as frozen,
         plant(tmp_path, "--no-opcua", "--volume-units", "8") as well,
     ):
-        victim = {**device("press-1", frozen.where["modbus"]), "timeout": "1s"}
+        victim = device("press-1", frozen.where["modbus"], timeout="1s")
         names = [name for name in well.where["modbus"]["units"] if name.startswith("volume-")]
-        devices = [victim, *(device(name, well.where["modbus"]) for name in names)]
+        devices = [victim, *(device(name, well.where["modbus"], timeout="100ms") for name in names)]
         everything = ["press-1", *names]
         async with running(Gateway(tmp_path, config(tmp_path, devices))) as gateway:
             await gateway.until(lambda now: all(now["devices"][name]["state"] == "ok" for name in everything))
