@@ -163,6 +163,8 @@ async def test_p6_what_a_gateway_says_of_a_unit_marks_the_unit_and_keeps_the_con
 async def test_a_probe_that_waits_for_its_turn_can_be_cancelled_and_holds_up_nobody() -> None:
     async with serving(lambda request: request.unit == 1 and request.send(request.good())) as peer:
         link = link_to(peer.port)
+        with pytest.raises(TimeoutError):
+            await within(link.read(2, "holding", 0, 1, timeout=0.05))
         await within(link.read(1, "holding", 0, 1, timeout=5.0))
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(link.read(2, "holding", 0, 1, timeout=60.0), name="probe")
@@ -172,7 +174,7 @@ async def test_a_probe_that_waits_for_its_turn_can_be_cancelled_and_holds_up_nob
                 link.rest(1)
             waiting.cancel()
         assert waiting.cancelled()
-        assert [request.unit for request in peer.requests] == [1] * 6
+        assert [request.unit for request in peer.requests] == [2] + [1] * 6
         link.close()
 
 
