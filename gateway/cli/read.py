@@ -140,7 +140,7 @@ def _sample(section: DeviceSection, found: dict[str, Any]) -> Sample:
 
 
 def _document(look: Look) -> dict[str, Any]:
-    raw = None if look.raw is None else [f"0x{register:04x}" for register in look.raw]
+    raw = look.raw if look.raw is None or look.is_bits else [f"0x{register:04x}" for register in look.raw]
     value = float(shown(look.value, look.kind)) if look.kind and isinstance(look.value, float) else look.value
     return {
         "tag": look.name, "value": value, "unit": look.unit, "quality": look.quality, "ts": look.ts, "raw": raw
@@ -167,7 +167,8 @@ def _raw(look: Look) -> str:
     if look.raw is None:
         return ""
     more = "" if len(look.raw) <= _MOST_RAW else f" … {len(look.raw)} in all"
-    return words(look.raw[:_MOST_RAW]) + more
+    first = look.raw[:_MOST_RAW]
+    return (" ".join(map(str, first)) if look.is_bits else words(first)) + more
 
 
 def _instant(ms: int) -> str:

@@ -11,16 +11,17 @@ from gateway.drivers.modbus.fields import Field
 from gateway.drivers.modbus.holes import Memory
 from gateway.drivers.modbus.plan import Block
 from gateway.drivers.modbus.section import ModbusDevice
-from gateway.drivers.modbus.tag import BIT_TABLES
+from gateway.drivers.modbus.tag import BIT_TABLES, ModbusTag
 from gateway.model import ALL_TAGS, Sample
 from gateway.shaping import Shaper
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one tag showed: no value where the quality is bad; `raw` are registers, or coils, None if none came.
+    """What one tag showed: no value where the quality is bad.
 
-    `kind` is the value's type, if it is one of its own: a float32 has fewer digits than a Python float prints.
+    `raw` are registers, or coils where it `is_bits`; None if none came. `kind` is the value's type, if it is one of
+    its own: a float32 has fewer digits than a Python float prints.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Look:
     ts: int | None
     raw: tuple[int, ...] | None = None
     kind: str | None = None
+    is_bits: bool = False
 
     @property
     def is_good(self) -> bool:
@@ -102,5 +104,6 @@ def looks(
         value, ts = values.get(column, (None, None))
         quality, seen = qualities.get(column, ("good" if ts is not None else "bad:no-answer", None))
         kind = "float32" if tag.code == "f" else None
-        found.append(Look(tag.name, value, quality, tag.unit, ts or seen, (raw or {}).get(column), kind))
+        is_bits = isinstance(tag, ModbusTag) and tag.table in BIT_TABLES
+        found.append(Look(tag.name, value, quality, tag.unit, ts or seen, (raw or {}).get(column), kind, is_bits))
     return found

@@ -71,6 +71,8 @@ class Desk:
         section, driver = self._sections.get(request.device), self._driver_of(request.device)
         if section is None:
             return failure(UNKNOWN, f"the gateway does not read {request.device}", _NO_TAGS)
+        if isinstance(section, ModbusDevice):  # whose driver keeps account of one poll at a time
+            return failure(UNKNOWN, f"{request.device} is read over its link, register by register")
         if driver is None:
             return failure("connection-lost", f"the gateway has no connection to {request.device} now", _STATUS)
         positions = {tag.name: position for position, tag in enumerate(section.tags)}

@@ -74,7 +74,7 @@ class Identify(_OnLink):
 
 
 class Sample(_Request):
-    """Asks the open driver of a device to read tags now."""
+    """Asks the open driver of a device that is no Modbus device to read tags now."""
 
     do: Literal["sample"]
     device: str = Field(min_length=1, max_length=128)

@@ -85,6 +85,7 @@ async def test_it_is_a_table_for_a_person(shell: Shell, tmp_path: Path) -> None:
     assert rows[1][-2:] == ["0x4547", "0x2d31"]
     assert rows[2][:4] == ["input:0", "int32", "-70000", "good"]
     assert rows[3][:5] == ["coil:0", "bool:2", "[false,", "true]", "good"]
+    assert rows[3][-2:] == ["0", "1"]
     assert rows[4][:4] == ["holding:3", "int16", "–", "bad:illegal-address"]
     assert done.err == "read over a connection of its own\n"
 

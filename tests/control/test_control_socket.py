@@ -23,8 +23,10 @@ from gateway.drivers import ModbusTcpDevice
 from gateway.drivers.base import DeviceSection, Driver, Shared
 from gateway.drivers.modbus.link import shared_link
 from gateway.errors import DeviceError, GatewayError
+from gateway.model import Sample
 from simulators.modbus_server import ModbusSimulator
 from simulators.modbus_units import Unit
+from tests.scripted import ScriptedSection, ScriptedTag
 
 WITHIN_S = 30.0
 
@@ -150,23 +152,25 @@ async def test_failures_are_those_of_the_link(tmp_path: Path, plc: ModbusSimulat
 
 
 async def test_an_open_driver_reads_for_a_client(tmp_path: Path, plc: ModbusSimulator) -> None:
-    section = device(plc.port)
+    robot = ScriptedSection(name="robot-1", tags=(ScriptedTag(name="speed"), ScriptedTag(name="load")))
+    robot.plc.answers = lambda columns: (Sample.good(1000, columns, tuple(7 + column for column in columns)),)
     opened: dict[str, Driver] = {}
-    shared = Shared("hall-3")
     path = tmp_path / "control.sock"
-    desk = Desk("hall-3", [section], shared, opened.get)
+    desk = Desk("hall-3", [robot, device(plc.port)], Shared("hall-3"), opened.get)
     async with serve(path, desk.visit), asking(path) as found:
-        request = {"do": "sample", "device": "press-1", "tags": ["level"]}
+        request = {"do": "sample", "device": "robot-1", "tags": ["load"]}
         closed = await found.ask(request)
-        assert (closed["code"], closed["text"]) == ("connection-lost", "the gateway has no connection to press-1 now")
-        async with section.open(shared) as driver:
-            opened["press-1"] = driver
+        assert (closed["code"], closed["text"]) == ("connection-lost", "the gateway has no connection to robot-1 now")
+        async with robot.open(Shared("hall-3")) as driver:
+            opened["robot-1"] = driver
             answer = await found.ask(request)
-            assert [(each["tags"], each["values"]) for each in answer["samples"]] == [(["level"], [100])]
+            assert [(each["tags"], each["values"], each["ts"]) for each in answer["samples"]] == [(["load"], [8], 1000)]
             wrong = await found.ask({**request, "tags": ["pressure"]})
-            assert (wrong["code"], wrong["text"]) == ("unknown", "press-1 has no tag pressure in the running gateway")
-        stranger = await found.ask({**request, "device": "press-2"})
-        assert stranger["text"] == "the gateway does not read press-2"
+            assert (wrong["code"], wrong["text"]) == ("unknown", "robot-1 has no tag pressure in the running gateway")
+        stranger = await found.ask({**request, "device": "robot-2"})
+        assert stranger["text"] == "the gateway does not read robot-2"
+        modbus = await found.ask({**request, "device": "press-1"})
+        assert modbus["text"] == "press-1 is read over its link, register by register"
 
 
 READ = {"do": "read", "link": "x", "unit": 1, "table": "holding", "start": 0, "count": 1, "timeout": 1}
