@@ -37,7 +37,9 @@ async def test_a_topic_that_the_broker_denies_costs_nothing_and_health_says_why(
     async with plant(tmp_path) as simulated:
         with Broker(tmp_path / "broker", kind="mosquitto", acl=denied) as broker:
             consumer = await broker.subscribe("#")
-            async with running(Gateway(tmp_path, configure(tmp_path, simulated.where, broker))) as gateway:
+            # A state that was refused is tried again with each health message.
+            config = configure(tmp_path, simulated.where, broker, health_interval="5s")
+            async with running(Gateway(tmp_path, config)) as gateway:
                 health = await gateway.until(lambda now: "publish-refused" in codes(now))
                 assert any("press-1" in reason["text"] for reason in health["reasons"])
                 acked = (await gateway.health())["devices"]["meter-1"]["ledger"]["acked"]
