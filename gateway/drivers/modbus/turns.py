@@ -172,7 +172,8 @@ class Turns:
         ticket, self.current = self.current, None
         if ticket is not None and ticket.budgeted:
             # Who cuts a probe short does not stop a gateway from waiting on for the unit: it counts as a whole.
-            is_cut = ticket.window < ticket.timeout and ticket.unit is not None and not ticket.unit.live
+            # If something came before the window was over, if only the wrong thing, nobody waits on.
+            is_cut = ticket.window < ticket.timeout and used >= ticket.window
             self.account.charge(max(used, ticket.cost) if is_cut else used, now)
 
     def choose(self, now: float) -> tuple[Ticket | None, float]:

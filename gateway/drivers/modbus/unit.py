@@ -14,8 +14,9 @@ BUSY_S: Final = 0.25
 """A unit in the middle of a poll is waited for so long, from one of its requests to the next."""
 GONE_S: Final = 10.0
 """A live unit which nobody has asked for so long, and nobody will by what is known, needs no protection."""
-TOLERATED_FAULTS: Final = 2
-"""Wrong answers or lost connections in a row, and a unit counts as silent."""
+TOLERATED_FAULTS: Final = 5
+"""So many wrong answers or lost connections in a row, and a unit counts as silent. They cost the others little time, so
+a few of them are no reason to leave the unit's own tags without values."""
 
 
 @dataclass(slots=True, eq=False)

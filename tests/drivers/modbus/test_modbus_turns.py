@@ -25,6 +25,8 @@ class Plant:
         self.look = inf
         self.done: dict[int, tuple[Ticket, Callable[[bool], None]]] = {}
         self.dead: set[int] = set()
+        self.wrong: set[int] = set()
+        """Those that answer at once, and something else than what they were asked for."""
         self.polled: dict[int, list[float]] = {}
         self.probed: list[tuple[float, int, float]] = []
         """When a unit without an answer had the line, which, and for how long."""
@@ -82,6 +84,9 @@ class Plant:
         unit.ask(ticket.timeout, self.now)
         answers = unit.number not in self.dead
         took = ANSWER_S if answers else ticket.window + self.quiet
+        if unit.number in self.wrong:
+            self.at(self.now + took, lambda: self.served(ticket, False, took))
+            return
         if not answers:
             self.probed.append((self.now, unit.number, took))
         self.at(self.now + took, lambda: self.served(ticket, answers, took))
@@ -91,6 +96,8 @@ class Plant:
         assert unit is not None
         if answered:
             self.turns.answered(unit, took, self.now)
+        elif unit.number in self.wrong:
+            unit.failed()
         else:
             unit.missed()
         self.turns.release(self.now, took)
@@ -295,6 +302,34 @@ def test_a_probe_that_is_cut_short_counts_as_a_whole_since_a_gateway_may_wait_on
     before = turns.account.at_time(now)
     turns.release(now, probe.window)
     assert turns.account.at_time(now) == pytest.approx(before - 1.0)
+
+
+def test_a_probe_to_which_something_came_counts_as_what_it_took() -> None:
+    turns = Turns()
+    live(turns, 1, due=9.0)
+    probe = Ticket(silent(turns, 2), 1.0, 1.0, 0.0)
+    turns.ask(probe)
+    assert turns.choose(0.0)[0] is probe
+    probe.window = 0.5
+    before = turns.account.at_time(0.002)
+    turns.release(0.002, 0.002)
+    assert turns.account.at_time(0.002) == pytest.approx(before - 0.002)
+
+
+@pytest.mark.parametrize("polls", [3, 30])
+def test_p6_a_unit_that_answered_wrongly_is_read_again_soon_after_it_answers_right(polls: int) -> None:
+    """Interval and timeout are 1 s, their default; another unit of the line is well all the time."""
+    plant = Plant()
+    for number in (1, 2):
+        plant.poll(number, 1.0, 1.0, due=1.0)
+    plant.run(20.0)
+    plant.wrong = {2}
+    plant.run(20.0 + polls)
+    plant.wrong = set()
+    plant.run(60.0 + polls)
+    back = next(when for when in plant.polled[2] if when > 20.0 + polls)
+    assert back < 20.0 + polls + 2.5
+    assert worst_deviation(plant.polled[1], 1.0, since=2.0) < 0.01
 
 
 def test_a_unit_that_turns_out_to_be_alive_waits_among_the_live_ones() -> None:
