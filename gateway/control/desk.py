@@ -146,13 +146,12 @@ class Visit:
             return {"ok": True}
         self._asked.add((request.link, request.unit))
         if isinstance(request, Identify):
-            found = await link.identify(request.unit, timeout=request.timeout, delay=request.delay)
+            found = await link.identify(request.unit, timeout=request.timeout, delay=request.delay, in_person=True)
             if isinstance(found, int):
                 return {"ok": True, "refusal": found}
             return {"ok": True, "objects": {str(number): text for number, text in found.items()}}
-        answer = await link.read(
-            request.unit, request.table, request.start, request.count, timeout=request.timeout, delay=request.delay
-        )
+        place = (request.unit, request.table, request.start, request.count)
+        answer = await link.read(*place, timeout=request.timeout, delay=request.delay, in_person=True)
         return {
             "ok": True, "ts": answer.ts, "payload": answer.payload.hex(), "refusal": answer.refusal, "took": answer.took
         }  # fmt: skip

@@ -62,19 +62,30 @@ class ModbusLink:
             self._pass_on()
 
     async def read(
-        self, unit: int, table: Table, start: int, count: int, *, timeout: float, delay: float = 0.0
+        self,
+        unit: int,
+        table: Table,
+        start: int,
+        count: int,
+        *,
+        timeout: float,
+        delay: float = 0.0,
+        in_person: bool = False,
     ) -> Answer:
         """Read `count` registers or coils of a unit from `start` on, `delay` seconds or more after the last answer.
 
         `timeout` is what the unit may take, in seconds, once it is asked; an exception response is an answer. A unit
-        that did not answer the last time waits until asking it costs the others nothing, or little.
+        that did not answer the last time waits until asking it costs the others nothing, or little; with `in_person`,
+        for somebody who sits there and waits, only for the next pause.
         Raises TimeoutError if nothing came (the connection stays, unless nothing came the time before either),
         WrongAnswer if something else came, and DeviceError (`connection-lost`) if there is no connection or it ended.
         """
-        pdu, ts, took = await self._ask(unit, ReadRequest(table, start, count), timeout, delay)
+        pdu, ts, took = await self._ask(unit, ReadRequest(table, start, count), timeout, delay, in_person)
         return Answer(ts, b"", pdu[1], took) if pdu[0] & EXCEPTION else Answer(ts, pdu[2:], 0, took)
 
-    async def identify(self, unit: int, *, timeout: float, delay: float = 0.0) -> Mapping[int, str] | int:
+    async def identify(
+        self, unit: int, *, timeout: float, delay: float = 0.0, in_person: bool = False
+    ) -> Mapping[int, str] | int:
         """Read a unit's identification, all levels of it (V1.1b3, section 6.21): object numbers and their texts.
 
         Gives the exception code where the unit refuses, which most do with 1. Raises as `read` does.
@@ -83,7 +94,7 @@ class ModbusLink:
         request = next(asking)
         try:
             while True:
-                pdu, _, _ = await self._ask(unit, request, timeout, delay)
+                pdu, _, _ = await self._ask(unit, request, timeout, delay, in_person)
                 request = asking.send(pdu)
         except StopIteration as end:
             found: Mapping[int, str] | int = end.value
@@ -143,11 +154,14 @@ class ModbusLink:
         session.connect_delay = max(session.connect_delay, section.connect_delay)
         self._close_after_cycle = self._close_after_cycle or section.close_after_cycle
 
-    async def _ask(self, number: int, request: Request, timeout: float, delay: float) -> tuple[bytes, int, float]:
+    async def _ask(
+        self, number: int, request: Request, timeout: float, delay: float, in_person: bool
+    ) -> tuple[bytes, int, float]:
         """Send a request when it is its turn; give its answer's PDU, when that came, and the seconds of the line."""
         self._session.check()
         unit = self._turns.unit(number)
-        ticket = Ticket(unit, timeout, delay + self._silence.cost(unit, timeout), monotonic())
+        cost = delay + self._silence.cost(unit, timeout)
+        ticket = Ticket(unit, timeout, cost, monotonic(), in_person=in_person)
         await self._turn(ticket)
         began = monotonic()
         unit.ask(timeout, began)

@@ -48,6 +48,8 @@ class Ticket:
     """How long an answer may take, once it is the ticket's turn: its timeout, or less."""
     budgeted: bool = False
     """Whether its time counts against the silent units' share."""
+    in_person: bool = False
+    """Whether somebody sits there and waits: the silent units' share is no reason to let him."""
     called: asyncio.Future[None] | None = None
     """What the one who asks waits on, if it is not his turn at once."""
 
@@ -200,7 +202,7 @@ class Turns:
         free = [ticket for ticket in self._probes if _held_until(ticket) <= now]
         if not free:
             return None, min(map(_held_until, self._probes))
-        first = next(filter(_is_new, free), free[0])
+        first = next(filter(_is_exempt, free), free[0])
         return self._granted(first, first.timeout), inf
 
     def _probe(self, protected: Sequence[Unit], now: float) -> tuple[Ticket | None, float]:
@@ -220,14 +222,14 @@ class Turns:
             window = self._window(ticket, pause)
             if not window:
                 break
-            ticket.budgeted = not _is_new(ticket)
+            ticket.budgeted = not _is_exempt(ticket)
             return self._granted(ticket, window), inf
         return None, look
 
     def _may_begin_at(self, ticket: Ticket, now: float) -> float:
         """From when on the share of silent units, and the unit itself, allow a probe."""
         held = _held_until(ticket)
-        if _is_new(ticket):
+        if _is_exempt(ticket):
             return held
         first = ticket.unit is not None and ticket.unit.misses == 1
         return max(held, self.account.when(-RESERVE_S if first else 0.0, now))
@@ -260,6 +262,12 @@ def _is_new(ticket: Ticket) -> bool:
     return ticket.unit is not None and ticket.unit.is_new
 
 
+def _is_exempt(ticket: Ticket) -> bool:
+    """Whether a probe does not count against the silent units' share, though it has to fit into a pause."""
+    return ticket.in_person or _is_new(ticket)
+
+
 def _urgency(ticket: Ticket) -> tuple[int, float]:
-    """New units first, then those that missed one answer, then the rest; each in the order in which they asked."""
-    return (min(ticket.unit.misses, 2) if ticket.unit is not None else 0), ticket.asked_at
+    """New units and people first, then those that missed one answer, then the rest; each in the order of asking."""
+    misses = 0 if ticket.unit is None or ticket.in_person else min(ticket.unit.misses, 2)
+    return misses, ticket.asked_at

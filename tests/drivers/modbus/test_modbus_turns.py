@@ -304,6 +304,22 @@ def test_a_probe_that_is_cut_short_counts_as_a_whole_since_a_gateway_may_wait_on
     assert turns.account.at_time(now) == pytest.approx(before - 1.0)
 
 
+def test_who_waits_in_person_waits_for_a_pause_and_not_for_the_share_of_silent_units() -> None:
+    turns = Turns(shortens=False)
+    live(turns, 1, due=0.4)
+    turns.account.charge(60.0, 0.0)
+    unit = silent(turns, 2, misses=9)
+    by_itself, in_person = (Ticket(unit, 0.5, 0.5, 0.0, in_person=somebody) for somebody in (False, True))
+    turns.ask(by_itself)
+    turns.ask(in_person)
+    assert turns.choose(0.0)[0] is None, "no pause is long enough"
+    live(turns, 1, due=1.0)
+    assert turns.choose(0.1)[0] is in_person
+    balance = turns.account.at_time(0.6)
+    turns.release(0.6, 0.5)
+    assert turns.account.at_time(0.6) == balance
+
+
 def test_a_probe_to_which_something_came_counts_as_what_it_took() -> None:
     turns = Turns()
     live(turns, 1, due=9.0)
