@@ -7,7 +7,7 @@ import random
 import sys
 
 from tests.faults.proxy import FAULTS
-from tests.faults.rig import WAYS, Outcome, run
+from tests.faults.rig import UNITS, WAYS, Outcome, run
 
 
 def main() -> int:
@@ -15,8 +15,8 @@ def main() -> int:
     options = _parser().parse_args()
     logging.disable(logging.WARNING)
     ways = options.ways or list(WAYS)
-    share = -(-options.readings // len(ways))
-    outcomes = [_one(way, share, options.seconds / len(ways), options) for way in ways]
+    plans = [(way, units) for way in ways for units in UNITS]
+    outcomes = [_one(way, units, len(plans), options) for way, units in plans]
     print(_sum(outcomes, options.seed))
     return 0 if all(outcome.is_clean for outcome in outcomes) else 1
 
@@ -33,9 +33,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _one(way: str, readings: int, seconds: float, options: argparse.Namespace) -> Outcome:
+def _one(way: str, units: int, of: int, options: argparse.Namespace) -> Outcome:
     plan = {"timeout_s": options.timeout, "share": options.share, "kinds": options.faults}
-    outcome = asyncio.run(run(way, seed=options.seed, readings=readings, within_s=seconds, **plan))
+    limits = {"readings": -(-options.readings // of), "within_s": options.seconds / of}
+    outcome = asyncio.run(run(way, seed=options.seed, units=units, **limits, **plan))
     print(outcome, flush=True)
     for sentence in (*outcome.wrong[:20], *outcome.bugs[:20], *map(repr, outcome.nonsense[:20])):
         print(f"  {sentence}", flush=True)

@@ -74,6 +74,7 @@ class FaultProxy:
         unfit = (frozenset() if not framing.is_serial else ON_MBAP_ONLY) | self._front.unfit
         self.kinds = tuple(kind for kind in kinds if kind not in unfit)
         self._asked: asyncio.Queue[tuple[Request, Side]] = asyncio.Queue()
+        self._deck: list[Fault] = []
         self._before = b""
 
     @property
@@ -111,7 +112,7 @@ class FaultProxy:
     async def _pass(self, reader: asyncio.StreamReader) -> None:
         while True:
             request, side = await self._asked.get()
-            fault = self.random.choice(self.kinds) if self.random.random() < self.share else None
+            fault = self._next_fault() if self.random.random() < self.share else None
             if fault is not None:
                 self.faults[fault] += 1
             if fault == "drop-request":
@@ -120,6 +121,12 @@ class FaultProxy:
             frame = await self._answer(reader)
             self._deliver(fault, request, frame, side)
             self._before = frame
+
+    def _next_fault(self) -> Fault:
+        """Each kind comes once before any comes again."""
+        if not self._deck:
+            self._deck = self.random.sample(self.kinds, len(self.kinds))
+        return self._deck.pop()
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
         if not self.framing.is_serial:

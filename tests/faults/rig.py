@@ -22,6 +22,7 @@ from tests.faults.counter_plc import Audit, CounterUnit, tags_of
 from tests.faults.proxy import FAULTS, Fault, FaultProxy, Front, SerialFront, TcpFront, UdpFront
 
 UNITS = (1, 2)
+"""How many units a link has in the runs: one alone is asked again at once, of two the other one comes first."""
 QUICK = Backoff(0.01, 0.02)
 RECOVERY_S = 30.0
 READS_ONLY = frozenset({"1", "2", "3", "4"})
@@ -127,15 +128,16 @@ async def run(
     seed: int,
     readings: int,
     within_s: float,
+    units: int = 2,
     timeout_s: float = 0.06,
     interval_s: float = 0.05,
     share: float = 0.2,
     kinds: Sequence[Fault] = FAULTS,
 ) -> Outcome:
-    """Poll two units on one link through the proxy until there are so many readings, or the time is over."""
+    """Poll the units of one link through the proxy until there are so many readings, or the time is over."""
     plan = WAYS[way]
-    units = [CounterUnit(unit_id) for unit_id in UNITS]
-    simulator = (ModbusRtuOverTcpSimulator if plan.is_serial else ModbusSimulator)(units)
+    plcs = [CounterUnit(number + 1) for number in range(units)]
+    simulator = (ModbusRtuOverTcpSimulator if plan.is_serial else ModbusSimulator)(plcs)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(simulator)
         proxy = FaultProxy(
@@ -143,9 +145,11 @@ async def run(
             seed=seed, timeout_s=timeout_s, share=share, kinds=kinds, front=plan.front,
         )  # fmt: skip
         await stack.enter_async_context(proxy)
-        sections = [_section(plan.protocol, unit, proxy.where, timeout_s, interval_s) for unit in units]
-        audits = {section.name: Audit(unit, section.tags) for section, unit in zip(sections, units, strict=True)}
-        outcome = Outcome(way, seed, audits, proxy.faults, proxy.codes, proxy.nonsense)
+        sections = [_section(plan.protocol, unit, proxy.where, timeout_s, interval_s) for unit in plcs]
+        audits = {section.name: Audit(unit, section.tags) for section, unit in zip(sections, plcs, strict=True)}
+        outcome = Outcome(
+            f"{way}, {units} unit{'s' * (units > 1)}", seed, audits, proxy.faults, proxy.codes, proxy.nonsense
+        )
         auditor = Auditor(audits, lambda: outcome.readings >= readings)
         began = time.monotonic()
         async with _polling(sections, auditor, outcome):

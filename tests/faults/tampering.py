@@ -24,11 +24,13 @@ def tamper(  # noqa: C901 -- a list, not a tangle
 ) -> bytes:
     """The octets that arrive instead of `frame`, the good answer to `request`; `before` is the answer before it.
 
+    What comes under another transaction, unit, function or protocol has other values in it, as another's answer has.
     The octets of values are flipped on a serial line only, up to three bits in a frame, which a CRC-16 always shows;
     TCP has checksums of its own, and no client could see it.
     """
     serial = framing.is_serial
     pdu = frame[1:-2] if serial else frame[7:]
+    others = pdu[:2] + bytes(octet ^ 0x5A for octet in pdu[2:])
 
     def wrapped(pdu: bytes, unit: int = request.unit, transaction: int = request.transaction) -> bytes:
         return framing.wrap(request, pdu, unit=unit, transaction=transaction)
@@ -37,18 +39,18 @@ def tamper(  # noqa: C901 -- a list, not a tangle
         case "truncate":
             return frame[: random.randrange(1, len(frame))]
         case "transaction":
-            return wrapped(pdu, transaction=(request.transaction + random.randrange(1, 65536)) & 0xFFFF)
+            return wrapped(others, transaction=(request.transaction + random.randrange(1, 65536)) & 0xFFFF)
         case "unit":
-            return wrapped(pdu, unit=(request.unit + random.randrange(1, 256)) & 0xFF)
+            return wrapped(others, unit=(request.unit + random.randrange(1, 256)) & 0xFF)
         case "function":
-            others = (_OTHER_FUNCTION.get(pdu[0], 3), 5, 6, 43, 0, pdu[0] | 0x40)
-            return wrapped(bytes((random.choice(others),)) + pdu[1:])
+            functions = (_OTHER_FUNCTION.get(pdu[0], 3), 5, 6, 43, 0, pdu[0] | 0x40)
+            return wrapped(bytes((random.choice(functions),)) + others[1:])
         case "length":
             return _wrong_length(frame, pdu, wrapped, serial, random)
         case "short" | "long":
             return wrapped(_resized(pdu, kind == "long"))
         case "check":
-            return _flipped(frame, random) if serial else _other_protocol(frame, random)
+            return _flipped(frame, random) if serial else _other_protocol(wrapped(others), random)
         case "garbage":
             return _garbage(request, random)
         case "noise-before":
