@@ -144,7 +144,7 @@ class Notification:
 
 
 class Driver(ABC):
-    """One open connection to a device. It reads and translates errors; it never retries, sleeps or logs.
+    """One open connection to a device. It reads and translates errors; it never reconnects or logs.
 
     Values are raw: scaling, deadbands and qualities that come from limits are applied to what it returns.
     """
