@@ -27,6 +27,7 @@ LAYERS: list[set[str]] = [
         "notify",
         "quantities",
         "secret",
+        "tls",
         "version",
     },
     {"drivers"},
