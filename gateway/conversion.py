@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import chain
-from operator import itemgetter, le
+from operator import le
 from typing import Any, Final
 
+from gateway.columns import picker
 from gateway.drivers.base import Tag
 from gateway.model import Value
 from gateway.scaling import FLOAT32, Exact, Scaler, SevenDigits, exact_all, scaler, seven_digits_all
@@ -21,7 +22,6 @@ _NUMBERS: Final[frozenset[type]] = frozenset({int, float})
 _INTEGERS: Final = {int}
 _FLOAT32: Final = struct.Struct("f")
 
-Pick = Callable[[Sequence[Any]], Sequence[Any]]
 Convert = Callable[[Sequence[Value]], Sequence[Value]]
 """Converts one value of each of many tags. Raises TypeError, OverflowError or KeyError if any of them cannot be."""
 Marks = Mapping[int, str]
@@ -156,16 +156,6 @@ class Conversions:
             elif not low <= value <= high:
                 kept[position], marks[position] = None, OUT_OF_RANGE
         return kept
-
-
-def picker(positions: Sequence[int], count: int) -> Pick:
-    """Give a function that takes the elements at these positions out of a sequence of `count`."""
-    if len(positions) == count and all(position == at for at, position in enumerate(positions)):
-        return lambda values: values
-    if len(positions) == 1:
-        only = positions[0]
-        return lambda values: (values[only],)
-    return itemgetter(*positions) if positions else lambda _: ()
 
 
 def _limit(limit: Decimal, *, is_float32: bool) -> float:

@@ -6,7 +6,7 @@ from itertools import compress
 from operator import gt, sub
 from typing import Final
 
-from gateway.conversion import picker
+from gateway.columns import picker
 from gateway.drivers.base import Percent, Tag
 from gateway.model import Value
 

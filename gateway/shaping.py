@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
-from gateway.conversion import PLAIN, Conversion, Conversions, Marks, conversion_of, convert_one_by_one, picker
+from gateway.columns import picker
+from gateway.conversion import PLAIN, Conversion, Conversions, Marks, conversion_of, convert_one_by_one
 from gateway.deadband import Deadbands, deadband_of, has_left
 from gateway.drivers.base import DeviceSection, Tag
 from gateway.model import ALL_TAGS, Sample, Value

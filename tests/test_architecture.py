@@ -18,6 +18,7 @@ LAYERS: list[set[str]] = [
         "",
         "checked",
         "clock",
+        "columns",
         "errors",
         "files",
         "hosts",

@@ -31,8 +31,8 @@ class Answer(NamedTuple):
     took: float
 
 
-class Line(Protocol):
-    """What bytes are sent on; what arrives, and the end, a Connection is told."""
+class Wire(Protocol):
+    """What bytes are sent on, whatever it is made of; what arrives, and the end, a Connection is told."""
 
     def write(self, data: bytes) -> None:
         """Send, without waiting."""
@@ -60,7 +60,7 @@ class Connection:
         self.on_late: Callable[[Late], None] = lambda late: None
         self._framing = framing
         self._explain = explain
-        self._line: Line | None = None
+        self._line: Wire | None = None
         self._awaited: asyncio.Future[bytes] | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -96,7 +96,7 @@ class Connection:
 
     # What the line tells.
 
-    def opened(self, line: Line) -> None:
+    def opened(self, line: Wire) -> None:
         """Take the line to send on."""
         self._line = line
 

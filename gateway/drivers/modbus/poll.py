@@ -93,7 +93,7 @@ class Poll:
         found = first.values[0] if len(first.values) == 1 else tuple(chain.from_iterable(first.values))
         if scan.guard_at is not None and found[scan.guard_at] != scan.fields.equals:
             return assembled(scan, self._parts, is_guarded=False)
-        values = scan.arrange(found)
+        values = tuple(scan.arrange(found))
         if not scan.quality:
             return (Sample.good(first.ts, scan.columns, values),)
         return (Sample(first.ts, scan.asked, values, len(scan.columns), scan.quality),)

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import isfinite
-from operator import contains, itemgetter
+from operator import contains
 from typing import Any, Final, NamedTuple
 
+from gateway.columns import picker
 from gateway.drivers.modbus.fields import Field
 from gateway.drivers.modbus.plan import Block
 from gateway.drivers.modbus.tag import BIT_TABLES
@@ -39,7 +40,6 @@ _NOTHING_BAD: Final[Mapping[int, str]] = {}
 _BYTES: Final = frozenset({"int8", "uint8"})
 
 Unpack = Callable[[bytes], tuple[Any, ...]]
-Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 
 class Decoded(NamedTuple):
@@ -93,14 +93,14 @@ class Decoder:
         self._floats: list[int] = []
         self._sentinels: list[int] = []
         if block.table in BIT_TABLES:
-            self._unpack = _bits_unpacker(found, block.start)
+            self._unpack = _bits_unpacker(found, block)
         else:
             slots = [_slot(field, block.start) for field in found]
             self._unpack = _slots_unpacker(slots)
             for position, (field, slot) in enumerate(zip(found, slots, strict=True)):
                 self._note(position, field, slot)
-        self._pick_floats = picker(self._floats) if self._floats else None
-        self._pick_sentinels = picker(self._sentinels) if self._sentinels else None
+        self._pick_floats = picker(self._floats, len(found)) if self._floats else None
+        self._pick_sentinels = picker(self._sentinels, len(found)) if self._sentinels else None
         self._invalid = [found[position].invalid for position in self._sentinels]
         self._is_plain = not (self._bits or self._ranges or self._sentinels or self._converters)
 
@@ -161,12 +161,12 @@ def _slot(field: Field, start: int) -> _Slot:
     return _Slot(offset, "H" if field.bit is not None else FORMATS[field.type], layout)
 
 
-def _bits_unpacker(fields: Sequence[Field], start: int) -> Unpack:
+def _bits_unpacker(fields: Sequence[Field], block: Block) -> Unpack:
     """Unpack coils: the first is the least significant bit of the first byte (V1.1b3, section 6.1)."""
-    offsets = [field.register - start for field in fields]
+    offsets = [field.register - block.start for field in fields]
     if all(field.count is None for field in fields):
-        pick = picker(offsets)
-        return lambda payload: pick(tuple(chain.from_iterable(map(_BITS_OF_BYTE.__getitem__, payload))))
+        pick = picker(offsets, -(-block.count // 8) * 8)
+        return lambda payload: tuple(pick(tuple(chain.from_iterable(map(_BITS_OF_BYTE.__getitem__, payload)))))
     rows = [(offset, field.count) for offset, field in zip(offsets, fields, strict=True)]
 
     def unpack(payload: bytes) -> tuple[Any, ...]:
@@ -180,16 +180,17 @@ def _slots_unpacker(slots: Sequence[_Slot]) -> Unpack:
     """Unpack each distinct slot once, one `struct` call a layer, and hand them out in the fields' order."""
     layers = _layers(dict.fromkeys(slots))
     order = {slot: index for index, slot in enumerate(chain.from_iterable(layers))}
-    pick = picker([order[slot] for slot in slots])
+    pick = picker([order[slot] for slot in slots], len(order))
     compiled = [(layer[0].layout.swapped, _struct(layer)) for layer in layers]
     if len(compiled) == 1 and not compiled[0][0]:
         only = compiled[0][1]
-        return lambda payload: pick(only.unpack_from(payload))
+        return lambda payload: tuple(pick(only.unpack_from(payload)))
     swaps = any(swapped for swapped, _ in compiled)
 
     def unpack(payload: bytes) -> tuple[Any, ...]:
         buffers = payload, _swap(payload) if swaps else payload
-        return pick(tuple(chain.from_iterable(layer.unpack_from(buffers[swapped]) for swapped, layer in compiled)))
+        found = chain.from_iterable(layer.unpack_from(buffers[swapped]) for swapped, layer in compiled)
+        return tuple(pick(tuple(found)))
 
     return unpack
 
@@ -220,13 +221,3 @@ def _swap(payload: bytes) -> bytes:
     words = array("H", payload)
     words.byteswap()
     return words.tobytes()
-
-
-def picker(positions: Sequence[int]) -> Pick:
-    """Give a function that takes the elements at these positions out of a sequence, as a tuple even if it is one."""
-    if positions == list(range(len(positions))):
-        return lambda values: tuple(values[: len(positions)])
-    if len(positions) == 1:
-        only = positions[0]
-        return lambda values: (values[only],)
-    return itemgetter(*positions)

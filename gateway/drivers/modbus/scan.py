@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from itertools import chain
 
+from gateway.columns import Pick, picker
 from gateway.drivers.modbus.fields import ILLEGAL_ADDRESS, Field, Fields
 from gateway.drivers.modbus.holes import Memory
 from gateway.drivers.modbus.plan import Block, Limits, cover, plan
-from gateway.drivers.modbus.registers import Decoded, Decoder, Pick, picker
+from gateway.drivers.modbus.registers import Decoded, Decoder
 
 
 class Query:
@@ -77,4 +78,4 @@ class Scan:
         self.arrange: Pick | None = None
         is_guardable = self.fields.guard is None or self.guard_at is not None
         if is_guardable and all(at in position and self.fields.all[at].scale is None for at in asked):
-            self.arrange = picker([position[at] for at in asked])
+            self.arrange = picker([position[at] for at in asked], len(position))
