@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from gateway.health.parts import ConfigParts, Parts
 from gateway.health.report import report
 from gateway.meta import meta_of
 from gateway.model import Batch, DeviceState, Meta, MqttState
-from gateway.poller import Poller
+from gateway.poller import Changed, DeviceComponent, Poller
 from gateway.publisher.component import BrokerComponent
 from gateway.publisher.feed import Feed, Outlet, Topics
 from gateway.publisher.publisher import Publisher
@@ -132,11 +132,17 @@ async def open_gateway(config: Config) -> AsyncIterator[tuple[Gateway, Endpoint]
 
 def compose(config: Config, buffer: Buffer) -> Gateway:
     """Put the parts together; nothing runs yet."""
-    shared = Shared(config.gateway.id)
+    shared = Shared(config.gateway.id, bookmarks=buffer.bookmarks)
     sections = [section for section in config.devices if section.enabled]
     metas = [meta_of(config, section) for section in sections]
     synchronised = clock.Remembered()
-    pollers = _pollers(sections, metas, shared, buffer, synchronised)
+    publishers: list[Publisher] = []
+
+    def announce(meta: Meta) -> None:
+        publishers[0].use(meta)
+
+    changed = Changed(partial(meta_of, config), announce)
+    pollers = _pollers(sections, metas, shared, buffer, synchronised, changed)
     devices = {poller.component.name: poller.component for poller in pollers}
     broker = BrokerComponent(config.mqtt.address, tls=not config.mqtt.tls.insecure_plaintext)
     parts = Parts(
@@ -150,24 +156,35 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
         certificates=CertificateFiles(_certificate_files(config)),
         clock=synchronised,
     )
-    outlets = {meta.device: Outlet(meta.device, meta.topic, devices[meta.device], meta) for meta in metas}
+    _tell_time_off(buffer, metas)
+    publisher = Publisher(_feed(config, parts, metas, devices, broker, buffer))
+    publishers.append(publisher)
+    buffer.listeners.append(publisher.look_again)
+    drivers = {poller.component.name: poller for poller in pollers}
+    desk = Desk(config.gateway.id, sections, shared, lambda name: drivers[name].driver)
+    return Gateway(buffer, pollers, broker, publisher, parts, desk)
+
+
+def _feed(
+    config: Config,
+    parts: Parts,
+    metas: Sequence[Meta],
+    devices: Mapping[str, DeviceComponent],
+    broker: BrokerComponent,
+    buffer: Buffer,
+) -> Feed:
+    """Say what is published, and where to."""
     live = {meta.topic for meta in metas}
-    feed = Feed(
+    return Feed(
         section=config.mqtt,
         rows=buffer,
         component=broker,
         gateway=config.gateway.id,
         topics=Topics(config.status_topic, config.health_topic),
-        outlets=outlets,
+        outlets={meta.device: Outlet(meta.device, meta.topic, devices[meta.device], meta) for meta in metas},
         health=partial(report, parts),
         retired={topic: device for topic, device in buffer.topics.items() if topic not in live},
     )
-    _tell_time_off(buffer, metas)
-    publisher = Publisher(feed)
-    buffer.listeners.append(publisher.look_again)
-    drivers = {poller.component.name: poller for poller in pollers}
-    desk = Desk(config.gateway.id, sections, shared, lambda name: drivers[name].driver)
-    return Gateway(buffer, pollers, broker, publisher, parts, desk)
 
 
 def _pollers(
@@ -176,13 +193,14 @@ def _pollers(
     shared: Shared,
     buffer: Buffer,
     synchronised: clock.Remembered,
+    changed: Changed,
 ) -> list[Poller]:
     """Make a poller for each device; those on one line do not all begin at once."""
     for section in sections:
         section.prepare()
     phases = spread([getattr(section, "link_key", section.address) for section in sections])
     return [
-        Poller(section, meta, shared, buffer, clock=synchronised, phase=phase)
+        Poller(section, meta, shared, buffer, clock=synchronised, phase=phase, changed=changed)
         for section, meta, phase in zip(sections, metas, phases, strict=True)
     ]
 

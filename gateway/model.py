@@ -8,6 +8,9 @@ from typing import Any, Final
 Value = Any
 """A tag's value: bool, int, float, str, or JSON lists and objects of them. Never None, never NaN."""
 
+Bookmark = int | str
+"""What a driver wants to know again after a crash."""
+
 ALL_TAGS: Final = "*"
 """In `Sample.quality`: stands for every tag of the device. No tag may have this name."""
 
@@ -45,7 +48,8 @@ class Sample:
     `bad:<reason>` for one that is not. `{"*": "bad:..."}` with no columns stands for all tags.
     `readings` is how many tags were due or notified: what the ledger counts.
     `ts` and `rx` are milliseconds since the Unix epoch, UTC; `rx` is when a sample that carries the PLC's own
-    time was received. `clock` is "unsynced" or "corrected" for a gateway stamp that needs the remark.
+    time was received. `clock` is "unsynced" or "corrected" for a gateway stamp that needs the remark. `origin` is
+    "history" for a sample that was read back from what the PLC itself had kept.
     """
 
     ts: int
@@ -55,6 +59,7 @@ class Sample:
     quality: Mapping[str, str] = field(default_factory=dict)
     rx: int | None = None
     clock: str | None = None
+    origin: str | None = None
 
     @classmethod
     def good(cls, ts: int, columns: tuple[int, ...], values: tuple[Value, ...], *, rx: int | None = None) -> "Sample":
@@ -105,7 +110,8 @@ class Batch:
 
     `sampled` counts the readings that were due or notified, `suppressed` those of them that deadband left out,
     `dropped` those that were lost before they had a seq (a gap says so); the rest is in the samples. A batch may
-    have no samples (nothing changed) and still count.
+    have no samples (nothing changed) and still count. `bookmarks` are stored in the same transaction, under the
+    device: where to go on after a crash, in words that only the driver understands; None forgets one.
     """
 
     meta: Meta
@@ -114,6 +120,7 @@ class Batch:
     suppressed: int = 0
     gaps: tuple[Gap, ...] = ()
     dropped: int = 0
+    bookmarks: Mapping[str, Bookmark | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

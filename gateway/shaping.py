@@ -75,6 +75,14 @@ class Shaper:
             return _part(raw, due, values, {})
         return raw if values is raw.values else replace(raw, values=tuple(values))
 
+    def past(self, raw: Sample) -> Sample:
+        """Give a sample of a time before: converted, and whole; what was last sent is not another for it."""
+        rules = [self._rules[column] for column in raw.columns]
+        values, marks = convert_one_by_one([rule.conversion for rule in rules], raw.values)
+        quality, gone = self._qualities(raw, marks)
+        kept = [position for position in range(len(raw.columns)) if position not in gone]
+        return replace(_part(raw, kept, values, quality), readings=raw.readings)
+
     def all_bad(self, ts: int, reason: str, now: float) -> Sample | None:
         """Give the sample that says that the whole device is bad: when it becomes so, and at heartbeats."""
         if self._down is not None and self._down[0] == reason and now - self._down[1] < self.heartbeat:

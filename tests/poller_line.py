@@ -12,7 +12,7 @@ from gateway.buffer import Buffer, Limits, open_buffer
 from gateway.drivers.base import Shared
 from gateway.errors import DeviceError
 from gateway.model import Batch, DeviceState, Gap, Meta, Sample
-from gateway.poller import Poller
+from gateway.poller import Changed, Poller
 from gateway.supervisor import Backoff, supervise
 from tests.scripted import PATIENCE_S, Plc, ScriptedSection, meta_of, scripted, scripted_tag
 
@@ -69,13 +69,20 @@ async def line(
     max_bytes: int = 8 * MIB,
     commit_interval: float = QUICK_S,
     phases: Mapping[str, float] = MappingProxyType({}),
+    changed: Changed | None = None,
 ) -> AsyncIterator[Line]:
     """Poll the devices into a new buffer beside the test; at the end, the ledger must be whole."""
     async with open_buffer(folder / "buffer.db", Limits(max_bytes), commit_interval) as buffer:
-        shared = Shared("hall-3")
+        shared = Shared("hall-3", bookmarks=buffer.bookmarks)
         pollers = {
             section.name: Poller(
-                section, meta_of(section), shared, buffer, clock=clock, phase=phases.get(section.name, 0.0)
+                section,
+                meta_of(section),
+                shared,
+                buffer,
+                clock=clock,
+                phase=phases.get(section.name, 0.0),
+                changed=changed,
             )
             for section in sections
         }

@@ -75,6 +75,8 @@ class Plc:
     answers: Callable[[tuple[int, ...]], tuple[Sample, ...]] | None = None
     refusals: list[Exception] = field(default_factory=list)
     slowness: str = ""
+    completed: "ScriptedSection | None" = None
+    kept: "list[Notification]" = field(default_factory=list)
     expected: list[float] = field(default_factory=list)
     openings: int = 0
     closings: int = 0
@@ -137,6 +139,16 @@ class ScriptedDriver(Driver):
     def address(self) -> str:
         """The section's."""
         return self._address
+
+    @property
+    def section(self) -> ScriptedSection | None:
+        """What the test says that the PLC told."""
+        return self._plc.completed
+
+    async def history(self) -> AsyncIterator[Notification]:
+        """Give what the test says that the PLC kept."""
+        for notification in self._plc.kept:
+            yield notification
 
     @property
     def slowness(self) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.conversion import conversion_of
 from gateway.drivers.modbus.tag import ModbusTag
-from gateway.drivers.opcua.section import OpcuaTag
+from gateway.drivers.opcua.tag import OpcuaTag
 from gateway.model import Sample
 from gateway.shaping import Shaper
 from tests.scripted import ScriptedTag, scripted, scripted_tag

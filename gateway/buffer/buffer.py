@@ -8,39 +8,23 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.buffer import schema
+from gateway.buffer import bookmarks, schema
+from gateway.buffer.status import BufferStatus
 from gateway.buffer.store import Store
 from gateway.buffer.stored import Stored
 from gateway.buffer.tables import Level, Limits
 from gateway.buffer.waiting import Waiting
 from gateway.buffer.writer import Writer, outlast
 from gateway.errors import StorageError, told
-from gateway.model import Batch, Gap, Ledger
+from gateway.model import Batch, Bookmark, Gap, Ledger
 from gateway.supervisor import now_ms
 
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class BufferStatus:
-    """What health shows of the buffer."""
-
-    pending_samples: int
-    pending_readings: int
-    bytes: int
-    max_bytes: int
-    disk_free_bytes: int
-    oldest_age_s: float
-    full_in_s: float | None
-    dropped_readings: int
-    writable: bool
-    error: str | None
 
 
 class Buffer:
@@ -59,6 +43,7 @@ class Buffer:
         self._soon = asyncio.Event()
         self._committed = asyncio.Condition()
         self._growth: deque[tuple[float, int]] = deque(maxlen=120)
+        self._bookmarks: dict[str, dict[str, Bookmark]] = {}
 
     @property
     def epoch(self) -> str:
@@ -89,6 +74,10 @@ class Buffer:
         """Count how often something of this device was dropped or set aside."""
         return self._writer.drops[device]
 
+    def bookmarks(self, device: str) -> Mapping[str, Bookmark]:
+        """Give a device's bookmarks: the last that were appended, or those that were on disk at the start."""
+        return self._bookmarks.get(device, {})
+
     def time_off(self, device: str, now: int) -> Gap | None:
         """Tell, of a device that this buffer knew when it was opened, how long nobody was there to read it."""
         store = self._writer.store
@@ -105,6 +94,8 @@ class Buffer:
         what exceeds the bound is dropped with a gap record.
         """
         on_disk = self._waiting.add(batch)
+        if batch.bookmarks:
+            bookmarks.note(self._bookmarks.setdefault(batch.meta.device, {}), batch.bookmarks)
         self._waiting.shed(failing=self.error is not None)
         self._work.set()
         return on_disk
@@ -278,6 +269,7 @@ async def open_buffer(
         await writer.open()
         try:
             buffer._level = await writer.run(Store.level)
+            buffer._bookmarks = writer.store.bookmarks
             yield buffer
         finally:
             await buffer._close()

@@ -128,12 +128,13 @@ def _pack_sample(meta: Meta, sample: Sample) -> tuple[list[Any], bytes]:
     body += struct.pack(layout.replace(_OBJECT, ""), *values)
     readings = None if sample.readings == len(values) + len(objects or ()) else sample.readings
     quality = dict(sample.quality) or None
-    return [sample.ts, sample.rx, sample.clock, quality, readings, columns, layout, objects], body
+    head = [sample.ts, sample.rx, sample.clock, quality, readings, columns, layout, objects]
+    return (head if sample.origin is None else [*head, sample.origin]), body
 
 
 def _unpack_samples(meta: Meta, heads: list[Any], body: memoryview) -> tuple[Sample, ...]:
     samples, at = [], 0
-    for ts, rx, clock, quality, readings, sparse, layout, objects in heads:
+    for ts, rx, clock, quality, readings, sparse, layout, objects, *more in heads:
         if sparse is None:
             columns: tuple[int, ...] = _all_columns(len(meta.names))
         else:
@@ -148,7 +149,7 @@ def _unpack_samples(meta: Meta, heads: list[Any], body: memoryview) -> tuple[Sam
         if len(values) != len(columns):
             raise CorruptBlobError(f"{len(values)} values for {len(columns)} tags")
         count = len(values) if readings is None else readings
-        samples.append(Sample(ts, columns, tuple(values), count, quality or {}, rx, clock))
+        samples.append(Sample(ts, columns, tuple(values), count, quality or {}, rx, clock, *more))
     return tuple(samples)
 
 

@@ -20,7 +20,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from gateway.buffer import codec, schema
+from gateway.buffer import bookmarks, codec, schema
 from gateway.buffer.stored import Stored
 from gateway.buffer.tables import ROW, Level, Limits, Row, Stream, Tables
 from gateway.buffer.transaction import Transaction
@@ -56,6 +56,8 @@ class Store:
         """When the last commit before this start was, wall-clock time; None in a new file."""
         self.last_seqs: dict[str, int] = {}
         """The last seq of each device in the epoch before this one, as far as it is known."""
+        self.bookmarks = bookmarks.load(connection, identity.epoch)
+        """As they were when the file was opened."""
         self._age_base = 0
         self._clock = clock
         self._opened = clock()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.buffer import codec, schema
+from gateway.buffer import bookmarks, codec, schema
 from gateway.buffer.cutting import cut
 from gateway.buffer.gaps import continues, merge_gaps
 from gateway.buffer.tables import ROW, OpenGap, Row, Stream
@@ -35,6 +35,7 @@ class Transaction:
         self._execute = store.connection.execute
         self._touched: set[int] = set()
         self._grown: set[tuple[int, str]] = set()
+        self._bookmarks: bookmarks.Changes = {}
 
     # Acknowledged rows leave.
 
@@ -65,6 +66,7 @@ class Transaction:
             self.record_gap(stream, batch.meta, gap)
         if batch.samples:
             self._append_samples(stream, batch.meta, batch.samples)
+        self._bookmarks |= {(stream.device, name): value for name, value in batch.bookmarks.items()}
 
     def _lost(self, device: str) -> dict[str, Any]:
         """Tell what is known of the epoch before this one."""
@@ -206,6 +208,7 @@ class Transaction:
         """Write the gaps that grew, and the counters of every device that this transaction touched."""
         for key in list(self._grown):
             self._write_grown(key)
+        bookmarks.write(self._store.connection, self._store.epoch, self._bookmarks)
         self._store.connection.executemany(
             "UPDATE streams SET next_seq=?, sampled=?, suppressed=?, acked=?, dropped=?, committed_ms=?, age_ms=?"
             " WHERE id=?",

@@ -93,6 +93,7 @@ def give_up(batch: Batch, before: Batch | None) -> Batch:
         suppressed=before.suppressed + given_up.suppressed,
         dropped=before.dropped + given_up.dropped,
         gaps=_joined((*before.gaps, *given_up.gaps)),
+        bookmarks={**before.bookmarks, **given_up.bookmarks},
     )
 
 

@@ -1,7 +1,7 @@
 """The contract between the gateway and a protocol: the section that configures a device, and the open driver."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -19,7 +19,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from gateway.model import Gap, Sample
+from gateway.model import Bookmark, Gap, Sample
 from gateway.quantities import Name, PositiveDuration
 
 DEFAULT_HEARTBEAT_S: Final = 900.0
@@ -124,23 +124,27 @@ class Shared:
     `links` are the open connections that several devices use (one TCP endpoint with several units, one serial
     line), by the link's own key; a driver puts the link there that the next device on it will find. `memory` holds,
     by the device's name, what a connection learned about a device and the next one should know; nobody else reads it.
+    `bookmarks` gives, by the device's name, the bookmarks that were stored with its samples, over restarts too.
     """
 
     gateway_id: str
     links: dict[Hashable, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
+    bookmarks: Callable[[str], Mapping[str, Bookmark]] = lambda _device: {}
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
     """What a server sent of its own accord: samples, in the order in which they are to be stored.
 
-    `receipt` is the driver's own mark; `Driver.acknowledge` gets it back once the samples are on disk.
+    `receipt` is the driver's own mark; `Driver.acknowledge` gets it back once the samples are on disk. `bookmarks` are
+    stored with the samples, in one transaction (see `Shared.bookmarks`).
     """
 
     samples: tuple[Sample, ...]
     gaps: tuple[Gap, ...] = ()
     receipt: Any = None
+    bookmarks: Mapping[str, Bookmark | None] = field(default_factory=dict)
 
 
 class Driver(ABC):
@@ -156,6 +160,26 @@ class Driver(ABC):
     @abstractmethod
     def address(self) -> str:
         """The device's address as a person would write it, e.g. `192.0.2.10:502`."""
+
+    @property
+    def section(self) -> "DeviceSection | None":
+        """The device's section as it is at this PLC, where the PLC told more than the config: tags, units, ranges.
+
+        None: the config said it all. The columns of this connection are positions in this section's `tags`.
+        """
+        return None
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What a person should see of this connection beside the device's state: JSON values for health."""
+        return {}
+
+    def history(self) -> AsyncIterator[Notification]:
+        """Give what the PLC itself kept of the time in which nobody was connected, oldest first, until all is told.
+
+        The next is asked for once the last is on disk, beside the live data. Raises DeviceError.
+        """
+        return _nothing()
 
     @abstractmethod
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
@@ -181,6 +205,12 @@ class Driver(ABC):
     def acknowledge(self, receipt: Any) -> None:
         """Note that everything of the notification with this receipt is on disk; the server may forget it."""
         raise NotImplementedError
+
+
+async def _nothing() -> AsyncIterator[Notification]:
+    nothing: tuple[Notification, ...] = ()
+    for notification in nothing:
+        yield notification
 
 
 class DeviceSection(Section):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.model import DeviceState, Ledger, MqttState
 
@@ -77,6 +77,10 @@ class DeviceParts(Protocol):
     @property
     def reconnects(self) -> int:
         """Connections made after the first."""
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What the open connection tells of itself, as JSON values; may be empty."""
 
 
 class BrokerParts(Protocol):

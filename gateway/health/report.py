@@ -79,6 +79,7 @@ def _reason(reason: Reason) -> dict[str, str]:
 
 
 def _device(device: DeviceParts, ledger: Ledger) -> dict[str, Any]:
+    details = {"connection": dict(device.details)} if device.details else {}
     return {
         "state": device.state,
         "protocol": device.protocol,
@@ -95,6 +96,7 @@ def _device(device: DeviceParts, ledger: Ledger) -> dict[str, Any]:
         "skipped_cycles": device.skipped_cycles,
         "reconnects": device.reconnects,
         "error": device.error,
+        **details,
         "ledger": _ledger(ledger),
     }
 

@@ -11,7 +11,8 @@ from gateway.drivers import ModbusTcpDevice, OpcuaDevice
 from gateway.drivers.base import Percent
 from gateway.drivers.modbus.address import Address, parse_address
 from gateway.drivers.modbus.section import ModbusTag
-from gateway.drivers.opcua.section import OpcuaTag, parse_endpoint, parse_node
+from gateway.drivers.opcua.section import parse_endpoint
+from gateway.drivers.opcua.tag import OpcuaTag, parse_node
 from gateway.hosts import is_loopback, join, parse_host
 
 Load = Callable[[str], Config]

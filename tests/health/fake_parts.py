@@ -29,6 +29,7 @@ class FakeDevice(Component[DeviceState]):
         self.slowness = ""
         self.skipped_cycles = 0
         self.reconnects = 0
+        self.details: dict[str, Any] = {}
         self.__dict__.update(changes)
 
 

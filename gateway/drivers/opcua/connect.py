@@ -25,10 +25,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.drivers.opcua import pki
 from gateway.drivers.opcua.faults import login_refused
 from gateway.drivers.opcua.section import OpcuaDevice
-from gateway.drivers.opcua.trust import Claim, UntrustedError, uris, verify
+from gateway.drivers.opcua.security import pki
+from gateway.drivers.opcua.security.trust import Claim, UntrustedError, uris, verify
 from gateway.errors import DeviceError, GatewayError
 from gateway.model import DeviceState
 

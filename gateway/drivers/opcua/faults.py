@@ -10,7 +10,7 @@ from typing import Final
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from cryptography.exceptions import InvalidSignature
 
-from gateway.drivers.opcua.values import status_name
+from gateway.drivers.opcua.types.values import status_name
 from gateway.errors import DeviceError
 from gateway.model import DeviceState
 

@@ -8,7 +8,7 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 
-from gateway.drivers.opcua.values import DataValue, decode_data_value
+from gateway.drivers.opcua.types.values import DataValue, decode_data_value
 
 _UINT32: Final = struct.Struct("<I")
 _INT32: Final = struct.Struct("<i")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from gateway.drivers.opcua.values import DataValue, Unusable
+from gateway.drivers.opcua.types.values import DataValue, Unusable
 from gateway.model import Sample
 
 Clock = Literal["source", "server", "gateway"]

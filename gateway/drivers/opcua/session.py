@@ -7,7 +7,7 @@ before anybody could look at what CreateSession returned; and a lost link leaves
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final, NoReturn, TypeVar
 
 from asyncua import ua
@@ -19,10 +19,10 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import struct_from_binary
 
 from gateway.drivers.base import Shared
-from gateway.drivers.opcua import pki
 from gateway.drivers.opcua.connect import client_of, connect, drop
 from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors
 from gateway.drivers.opcua.section import OpcuaDevice
+from gateway.drivers.opcua.security import pki
 
 _STEP_S: Final = 4.0
 """The least that one step of connecting may take: RSA is slow on a PLC."""
@@ -110,7 +110,7 @@ def standard_node(number: int) -> ua.NodeId:
     return ua.NodeId(ua.Int32(number))
 
 
-def read_request(nodes: list[ua.NodeId]) -> ua.ReadRequest:
+def read_request(nodes: Iterable[ua.NodeId]) -> ua.ReadRequest:
     """Make a request for the values of nodes, with both timestamps."""
     parameters = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Both)
     parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value) for node in nodes]

@@ -56,6 +56,8 @@ def encode_sample(meta: Meta, sample: Sample | Gap, seq: int) -> bytes:
         document["rx"] = sample.rx
     if sample.clock is not None:
         document["clock"] = sample.clock
+    if sample.origin is not None:
+        document["origin"] = sample.origin
     document["values"] = dict(zip(_names(meta, sample.columns), _values(meta, sample), strict=True))
     if sample.quality:
         document["quality"] = dict(sample.quality)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from opcua_certificates import make_certificate
 from opcua_peer import trust
 
-from gateway.drivers.opcua import pki
+from gateway.drivers.opcua.security import pki
 from gateway.errors import DeviceError
 from gateway.model import DeviceState
 

@@ -1,7 +1,7 @@
 """How readings with timestamps become samples."""
 
 from gateway.drivers.opcua.samples import in_samples
-from gateway.drivers.opcua.values import DataValue, Unusable
+from gateway.drivers.opcua.types.values import DataValue, Unusable
 from gateway.model import Sample
 
 NAMES = ("a", "b", "c")

@@ -10,7 +10,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from opcua_certificates import SERVER_URI, Certificate, make_certificate
 
 from gateway.drivers.opcua.connect import certificate_chain
-from gateway.drivers.opcua.trust import Claim, Trust, UntrustedError, verify
+from gateway.drivers.opcua.security.trust import Claim, Trust, UntrustedError, verify
 
 CLAIM = Claim(SERVER_URI, "127.0.0.1")
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.drivers.opcua.faults import PROTOCOL_ERRORS
-from gateway.drivers.opcua.float32 import shortest
-from gateway.drivers.opcua.values import DataValue, Unusable, decode_data_value, status_name
+from gateway.drivers.opcua.types.float32 import shortest
+from gateway.drivers.opcua.types.values import DataValue, Unusable, decode_data_value, status_name
 
 ua: Any = asyncua.ua
 T = ua.VariantType

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from gateway.drivers.opcua.trust import Trust, uris
+from gateway.drivers.opcua.security.trust import Trust, uris
 from gateway.errors import DeviceError
 from gateway.files import reason
 from gateway.model import DeviceState

@@ -16,7 +16,7 @@ from asyncua.common.utils import Buffer
 from asyncua.ua import status_codes
 from asyncua.ua.ua_binary import unpack_uatype
 
-from gateway.drivers.opcua.float32 import shortest
+from gateway.drivers.opcua.types.float32 import shortest
 from gateway.model import Value
 
 _EPOCH_MS: Final = 11_644_473_600_000

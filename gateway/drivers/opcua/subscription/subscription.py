@@ -9,6 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from asyncua import ua
@@ -16,12 +17,14 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
 
 from gateway.drivers.base import NOTIFICATIONS_LOST, Notification
+from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.faults import CONNECTION_LOST, device_errors, refused
+from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.drivers.opcua.messages import Published, publish_response
 from gateway.drivers.opcua.samples import in_samples
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
-from gateway.drivers.opcua.values import status_name
+from gateway.drivers.opcua.types.values import status_name
 from gateway.errors import DeviceError
 from gateway.model import Gap, Sample
 
@@ -153,13 +156,12 @@ class Subscription:
         return [Gap(rx, "source-overflow", {"tags": tags, "to": rx})] if tags else []
 
 
-async def subscribe(
-    session: Session, section: OpcuaDevice, nodes: Sequence[ua.NodeId | None], most_items: int
-) -> Subscription:
-    """Create a subscription and its monitored items, at most `most_items` a call. Raises DeviceError.
+async def subscribe(connection: Connection) -> Subscription:
+    """Create a subscription and its monitored items. Raises DeviceError.
 
     A node that is None, or that the server refuses, costs no other.
     """
+    session, section, nodes = connection.session, connection.section, connection.nodes
     answer = await session.ask_for(
         ua.CreateSubscriptionRequest(Parameters=_wishes(section)), ua.CreateSubscriptionResponse
     )
@@ -169,12 +171,12 @@ async def subscribe(
     subscription.refused.update(
         (tag.name, "bad:BadNodeIdUnknown") for tag, node in zip(section.tags, nodes, strict=True) if node is None
     )
-    for first in range(0, len(known), most_items):
-        columns = known[first : first + most_items]
-        items = [_item(section, column, nodes[column], publishing_s) for column in columns]
-        for column, result in zip(columns, await _create_items(session, subscription.id, items), strict=True):
-            if not result.StatusCode.is_good():
-                subscription.refused[section.tags[column].name] = f"bad:{status_name(result.StatusCode.value)}"
+    items = [_item(section, column, nodes[column], publishing_s) for column in known]
+    create = partial(_create_items, session, subscription.id)
+    results = await in_chunks(connection.server.limits, Service.MONITOR, items, create)
+    for column, result in zip(known, results, strict=True):
+        if not result.StatusCode.is_good():
+            subscription.refused[section.tags[column].name] = f"bad:{status_name(result.StatusCode.value)}"
     return subscription
 
 
@@ -193,17 +195,14 @@ def _wishes(section: OpcuaDevice) -> ua.CreateSubscriptionParameters:
 
 
 async def _create_items(
-    session: Session, subscription: int, items: list[ua.MonitoredItemCreateRequest]
+    session: Session, subscription: int, items: Sequence[ua.MonitoredItemCreateRequest]
 ) -> list[ua.MonitoredItemCreateResult]:
     request = ua.CreateMonitoredItemsRequest()
     request.Parameters.SubscriptionId = subscription
     request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
-    request.Parameters.ItemsToCreate = items
+    request.Parameters.ItemsToCreate = list(items)
     answer = await session.ask_for(request, ua.CreateMonitoredItemsResponse)
     results: list[ua.MonitoredItemCreateResult] = answer.Results
-    if len(results) != len(items):
-        text = f"{session.address} answered {len(items)} monitored items with {len(results)} results"
-        raise DeviceError(text, reason=CONNECTION_LOST)
     return results
 
 

@@ -2,116 +2,42 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.buffer import Buffer
 from gateway.drivers.base import NOTIFICATIONS_LOST, DeviceSection, Driver, Shared
 from gateway.errors import DeviceError
-from gateway.model import ALL_TAGS, Batch, DeviceState, Gap, Meta, Sample
+from gateway.model import Batch, Bookmark, Gap, Meta, Sample
+from gateway.poller.component import DeviceComponent
 from gateway.schedule import Schedule, first_slot
 from gateway.shaping import Shaper
-from gateway.supervisor import Component, now_ms
+from gateway.supervisor import now_ms
 
-_WELL: Final = frozenset({DeviceState.OK, DeviceState.DEGRADED})
-_CYCLES: Final = 100
-_NAMED_TAGS: Final = 3
-_SLOW_POLLS: Final = 2
-_LATEST_POLLS: Final = 10
-"""So many of the latest polls that took longer than their interval make a device too slow: one alone is chance."""
-_SENTENCE_S: Final = 60.0
-"""How long a sentence with figures stands: else each poll would make a new state of the same trouble."""
 HEARTBEAT_LOOKS: Final = 4
 """How often within one heartbeat a device that notifies is looked over for tags that were silent."""
+_NONE: Final[Mapping[str, Bookmark | None]] = MappingProxyType({})
 INTERNAL_ERROR: Final = "internal-error"
 """The quality of a device's tags when a bug of ours ended the connection."""
 
 
-class DeviceComponent(Component[DeviceState]):
-    """A device as health, metrics and the state topic see it. Times are seconds, unless the name ends in `_ms`.
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What to do when tags are others than the config said: `describe` gives their meta, `announce` tells of it."""
 
-    `moved_at` is the monotonic time at which the poller last went on, or up to which it has nothing to do: a poller
-    for which it is long past hangs.
-    """
-
-    def __init__(self, section: DeviceSection) -> None:
-        super().__init__(section.name, DeviceState.CONNECTING, well=_WELL)
-        self.protocol: str = getattr(section, "protocol", "")
-        self.address = section.address
-        self.critical = section.critical
-        self.tags = len(section.tags)
-        self.bad_tags = 0
-        self.bad_names: Sequence[str] = ()
-        self.interval_s = section.interval
-        self.patience_s = 10 * (section.interval + section.timeout)
-        self.last_good_ms: int | None = None
-        self.skipped_cycles = 0
-        self.reconnects = -1  # the first connection is none
-        self.moved_at = time.monotonic()
-        self._cycles: deque[float] = deque(maxlen=_CYCLES)
-        self._slow_at = min([section.interval_of(tag) for tag in section.tags], default=section.interval)
-        self._slow_polls: deque[bool] = deque(maxlen=_LATEST_POLLS)
-        self._slowness = ""
-        self._slowness_at = 0.0
-
-    @property
-    def cycle_last_s(self) -> float | None:
-        """How long the last poll took; None before the first, and for a device that notifies."""
-        return self._cycles[-1] if self._cycles else None
-
-    @property
-    def cycle_p95_s(self) -> float | None:
-        """How long 95 of 100 recent polls took at most."""
-        return sorted(self._cycles)[int(len(self._cycles) * 0.95)] if self._cycles else None
-
-    def connected(self) -> None:
-        """Note a new connection."""
-        self.reconnects += 1
-        self._cycles.clear()
-        self._slow_polls.clear()
-
-    def lost(self) -> None:
-        """Note that no tag can be read."""
-        self.bad_tags, self.bad_names = self.tags, ()
-
-    @property
-    def slowness(self) -> str:
-        """Why polls take longer than their interval; empty while they do not, or but once in a while."""
-        return self._slowness if sum(self._slow_polls) >= _SLOW_POLLS else ""
-
-    def cycle(self, seconds: float, driver: Driver) -> None:
-        """Note how long a poll took; if that was too long, why."""
-        was_slow, is_slow = bool(self.slowness), seconds > self._slow_at
-        self._cycles.append(seconds)
-        self._slow_polls.append(is_slow)
-        now = time.monotonic()
-        if is_slow and (not was_slow or now - self._slowness_at >= _SENTENCE_S):
-            self._slowness = driver.slowness or f"a poll takes longer than the interval of {self._slow_at:g} s"
-            self._slowness_at = now
-
-    def show(self, bad: dict[str, str]) -> None:
-        """Take the state that the tags' qualities and the cycles tell of."""
-        self.bad_names = tuple(bad)[:_NAMED_TAGS]
-        self.bad_tags = self.tags if ALL_TAGS in bad else len(bad)
-        if bad:
-            named = ", ".join(f"{name} ({bad[name]})" for name in self.bad_names)
-            more = "" if len(bad) <= _NAMED_TAGS else f" and {len(bad) - _NAMED_TAGS} more"
-            text = f"{self.bad_tags} of {self.tags} tags are not good: {named}{more}"
-            self.become(DeviceState.DEGRADED, text, "Check the tags' addresses and the PLC's program.")
-        elif slowness := self.slowness:
-            self.become(DeviceState.DEGRADED, slowness, "Raise the interval, or poll fewer tags.")
-        else:
-            self.become(DeviceState.OK)
+    describe: Callable[[DeviceSection], Meta]
+    announce: Callable[[Meta], None]
 
 
 class Poller:
     """Reads one device for as long as its connection lasts. `attempt` is what the supervisor repeats.
 
-    `phase`, from 0 to below 1, tells its polls from those of other devices (`schedule.spread`).
+    `phase`, from 0 to below 1, tells its polls from those of other devices (`schedule.spread`). `changed` is
+    what to do about tags that are others at the PLC (`Driver.section`).
     """
 
     def __init__(
@@ -123,6 +49,7 @@ class Poller:
         *,
         clock: Callable[[], bool | None] = lambda: None,
         phase: float = 0.0,
+        changed: Changed | None = None,
     ) -> None:
         self.component = DeviceComponent(section)
         self._section = section
@@ -131,6 +58,7 @@ class Poller:
         self._buffer = buffer
         self._clock = clock
         self._phase = phase
+        self._changed = changed
         self._origin: float | None = None
         self._shaper = Shaper(section)
         self._drops = buffer.drops(section.name)
@@ -149,12 +77,41 @@ class Poller:
             async with self._section.open(self._shared) as driver:
                 self.driver = driver
                 ending.callback(self._forget)
-                self.component.connected()
+                self._adopt(driver.section)
+                self.component.connected(driver)
                 self._shaper.follows = driver.subscribes
-                await (self._follow(driver) if driver.subscribes else self._poll(driver, self._origin))
+                await self._work(driver, self._origin)
 
     def _forget(self) -> None:
         self.driver = None
+
+    def _adopt(self, completed: DeviceSection | None) -> None:
+        """Go on with the tags as they are at the PLC; what is stored from here on names the meta that says so."""
+        if completed is None or self._changed is None:
+            return
+        meta = self._changed.describe(completed)
+        if (meta.id, meta.names) != (self._meta.id, self._meta.names):
+            self._changed.announce(meta)
+            self._section, self._meta = completed, meta
+            self._shaper = Shaper(completed)
+            self.component.tags = len(completed.tags)
+
+    async def _work(self, driver: Driver, origin: float) -> None:
+        """Read or follow what the device shows now; beside it, read back what it kept of the time before."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read_back(driver), name=f"{self._section.name} history")
+                await (self._follow(driver) if driver.subscribes else self._poll(driver, origin))
+        except ExceptionGroup as errors:
+            first = _telling(errors)
+            raise first from first.__cause__
+
+    async def _read_back(self, driver: Driver) -> None:
+        """Store what the device kept of the time in which nobody was connected, one piece after the other."""
+        async for notification in driver.history():
+            past = [self._shaper.past(raw) for raw in notification.samples]
+            sampled = sum(raw.readings for raw in notification.samples)
+            await self._append(past, sampled, notification.gaps, notification.bookmarks)
 
     def _tell_end(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell that the device is silent from now on, whatever ended the connection; unless we were asked to stop."""
@@ -200,13 +157,9 @@ class Poller:
     async def _follow(self, driver: Driver) -> None:
         """Store what the server notifies, and tell the driver once it is on disk."""
         self.component.show(self._shaper.bad)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._store_changes(driver), name=f"{self._section.name} changes")
-                group.create_task(self._read_silent(driver), name=f"{self._section.name} heartbeat")
-        except ExceptionGroup as errors:
-            first = _telling(errors)
-            raise first from first.__cause__
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._store_changes(driver), name=f"{self._section.name} changes")
+            group.create_task(self._read_silent(driver), name=f"{self._section.name} heartbeat")
 
     async def _store_changes(self, driver: Driver) -> None:
         async for notification in driver.changes():
@@ -214,7 +167,7 @@ class Poller:
                 # What was lost may have been the last word on a tag: all are read again.
                 self._shaper.clear()
                 self._look.set()
-            on_disk = self._store(notification.samples, notification.gaps)
+            on_disk = self._store(notification.samples, notification.gaps, notification.bookmarks)
             on_disk.add_done_callback(partial(_acknowledge, driver, notification.receipt))
             self.component.show(self._shaper.bad)
         raise DeviceError(f"{driver.address} has stopped notifying.", reason="connection-lost")
@@ -233,13 +186,15 @@ class Poller:
                 self._store(await driver.read(silent))
                 self.component.show(self._shaper.bad)
 
-    def _store(self, samples: Sequence[Sample], gaps: tuple[Gap, ...] = ()) -> asyncio.Future[bool]:
+    def _store(
+        self, samples: Sequence[Sample], gaps: tuple[Gap, ...] = (), bookmarks: Mapping[str, Bookmark | None] = _NONE
+    ) -> asyncio.Future[bool]:
         self._notice_drops()
         now = asyncio.get_running_loop().time()
         shaped = [sample for raw in samples if (sample := self._shaper.shape(raw, now)) is not None]
         if good := [sample for sample in samples if sample.columns]:
             self.component.last_good_ms = good[-1].rx or good[-1].ts
-        return self._append(shaped, sum(raw.readings for raw in samples), gaps)
+        return self._append(shaped, sum(raw.readings for raw in samples), gaps, bookmarks)
 
     def _store_bad(self, reason: str) -> None:
         self._notice_drops()
@@ -256,10 +211,16 @@ class Poller:
             self._shaper.clear()
             self._look.set()
 
-    def _append(self, samples: Iterable[Sample], sampled: int, gaps: tuple[Gap, ...] = ()) -> asyncio.Future[bool]:
+    def _append(
+        self,
+        samples: Iterable[Sample],
+        sampled: int,
+        gaps: tuple[Gap, ...] = (),
+        bookmarks: Mapping[str, Bookmark | None] = _NONE,
+    ) -> asyncio.Future[bool]:
         marked = tuple(map(self._mark, samples))
         sent = sum(sample.readings for sample in marked)
-        return self._buffer.append(Batch(self._meta, marked, sampled, sampled - sent, gaps))
+        return self._buffer.append(Batch(self._meta, marked, sampled, sampled - sent, gaps, bookmarks=bookmarks))
 
     def _mark(self, sample: Sample) -> Sample:
         """Mark a stamp that our own clock gave before it was right."""
@@ -275,4 +236,7 @@ def _acknowledge(driver: Driver, receipt: Any, on_disk: asyncio.Future[bool]) ->
 
 def _telling(group: ExceptionGroup[Exception]) -> Exception:
     """Give the exception that ended the connection: a bug before what came of it."""
-    return next((error for error in group.exceptions if not isinstance(error, DeviceError)), group.exceptions[0])
+    errors: list[Exception] = []
+    for each in group.exceptions:
+        errors += each.exceptions if isinstance(each, ExceptionGroup) else [each]
+    return next((error for error in errors if not isinstance(error, DeviceError)), errors[0])

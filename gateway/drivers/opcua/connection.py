@@ -1,0 +1,29 @@
+"""What every part of an open device works on."""
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncua import ua
+
+from gateway.drivers.opcua.section import OpcuaDevice
+from gateway.drivers.opcua.session import Session
+from gateway.drivers.opcua.survey import Server
+from gateway.model import Bookmark
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One connection to a server, from its first answer to its end.
+
+    `section` is the device's as it is at this server: with the tags that were found by browsing, and with what the
+    server told of each. `nodes` has one node id for each tag; None where this server can have no such node. `memory`
+    outlives the connection, `bookmarks` outlive the gateway.
+    """
+
+    section: OpcuaDevice
+    session: Session
+    server: Server
+    nodes: Sequence[ua.NodeId | None]
+    memory: MutableMapping[str, Any]
+    bookmarks: Callable[[], Mapping[str, Bookmark]]

@@ -1,0 +1,81 @@
+"""How much a server takes in one request: what it says itself, and what it was found to take."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from gateway.errors import DeviceError
+
+_CHUNK: Final = 500
+"""Operations a request, where the server knows no limit: longer answers would be decoded in one go for too long."""
+_TOO_MUCH: Final = frozenset(
+    {
+        "BadTooManyOperations",
+        "BadRequestTooLarge",
+        "BadResponseTooLarge",
+        "BadEncodingLimitsExceeded",
+        "BadTcpMessageTooLarge",
+    }
+)
+_Thing = TypeVar("_Thing")
+_Result = TypeVar("_Result")
+
+
+class Service(StrEnum):
+    """The services that take many operations at once, by the limit that holds for them (OPC 10000-5 section 6.3.11)."""
+
+    READ = "max_nodes_per_read"
+    BROWSE = "max_nodes_per_browse"
+    TRANSLATE = "max_nodes_per_translate_browse_paths_to_node_ids"
+    REGISTER = "max_nodes_per_register_nodes"
+    MONITOR = "max_monitored_items_per_call"
+    HISTORY = "max_nodes_per_history_read_data"
+
+
+@dataclass(slots=True)
+class Limits:
+    """The most operations that one request may hold, by service."""
+
+    most: dict[Service, int] = field(default_factory=dict)
+
+    def of(self, service: Service) -> int:
+        """Give how many operations to put into one request."""
+        return self.most.get(service, _CHUNK)
+
+    def tell(self, service: Service, given: object) -> None:
+        """Take what the server says; 0, or none at all, says that there is no limit."""
+        if isinstance(given, int) and given > 0:
+            self.most[service] = min(given, _CHUNK)
+
+    def refused(self, service: Service, tried: int) -> bool:
+        """Note that so many were too many; whether fewer are worth a try."""
+        self.most[service] = max(1, min(tried, self.of(service)) // 2)
+        return tried > 1
+
+
+async def in_chunks(
+    limits: Limits,
+    service: Service,
+    things: Sequence[_Thing],
+    ask: Callable[[Sequence[_Thing]], Awaitable[Sequence[_Result]]],
+) -> list[_Result]:
+    """Ask about many things in requests that the server takes, in order; one result for each thing.
+
+    A request that is refused for its size is halved, and the size remembered. Raises DeviceError.
+    """
+    results: list[_Result] = []
+    while len(results) < len(things):
+        chunk = things[len(results) : len(results) + limits.of(service)]
+        try:
+            answer = await ask(chunk)
+        except DeviceError as error:
+            if error.reason in _TOO_MUCH and limits.refused(service, len(chunk)):
+                continue
+            raise
+        if len(answer) != len(chunk):
+            raise DeviceError(
+                f"the server answered {len(chunk)} operations with {len(answer)} results", reason="connection-lost"
+            )
+        results += answer
+    return results

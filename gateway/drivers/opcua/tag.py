@@ -1,0 +1,70 @@
+"""How a node of an OPC UA server is configured as a tag."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from gateway.checked import Fault
+from gateway.drivers.checks import CheckedTag
+from gateway.quantities import Duration
+
+_NODE: Final = re.compile(
+    r"(?:ns=(?P<index>0|[1-9][0-9]{0,8});|nsu=(?P<uri>[^;]+);)?"
+    r"(?:i=(?P<number>0|[1-9][0-9]{0,10})|s=(?P<text>.+)"
+    r"|g=[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|b=[A-Za-z0-9+/]+={0,2})",
+    re.DOTALL,
+)
+_NODES: Final = "ns=2;i=1042, nsu=urn:acme:robot;s=Axis1.Speed or i=2258"
+
+
+def parse_node(text: str) -> str:
+    """Check the text of a NodeId (OPC 10000-6 section 5.3.1.10). Raises ValueError with a sentence."""
+    match = _NODE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a node id; write {_NODES}")
+    if int(match["index"] or 0) > 65535:
+        raise ValueError(f"{text!r} is not a node id: a namespace index goes up to 65535")
+    if int(match["number"] or 0) > 0xFFFFFFFF:
+        raise ValueError(f"{text!r} is not a node id: a number goes up to 4294967295")
+    if len(match["text"] or "") > 4096:
+        raise ValueError("is not a node id: its text is longer than 4096 characters")
+    return text
+
+
+class OpcuaTag(CheckedTag):
+    """A node of an OPC UA server."""
+
+    node: Annotated[str, AfterValidator(parse_node), WithJsonSchema({"type": "string", "pattern": "[isgb]="})] = Field(
+        description=f"the node's id, such as {_NODES}"
+    )
+    sampling: Duration | None = Field(
+        default=None, description="how often the server looks at the node; default: the device's interval; 0s: fastest"
+    )
+    queue: int | None = Field(
+        default=None, ge=1, le=100_000, description="values the server keeps between two publishings; default: enough"
+    )
+
+    @property
+    def source(self) -> str:
+        """The node id, as configured."""
+        return self.node
+
+    @property
+    def value_type(self) -> None:
+        """Only the server knows the type."""
+        return
+
+    @property
+    def code(self) -> str:
+        """The type shows with each value: a node may hold anything, arrays too; or a name, or a number without one."""
+        return "*" if self.map is None else "j"
+
+    def faults(self) -> Iterator[Fault]:
+        """Give a deadband that is a share of nothing."""
+        yield from super().faults()
+        yield from self.wrong_beside_map()
+        if self.relative_deadband and self.range is None:
+            text = f"{self.deadband} of what? Write range: [low, high] too; the server's EURange is not read yet"
+            yield Fault(("deadband",), text)
