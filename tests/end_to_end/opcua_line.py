@@ -1,4 +1,4 @@
-"""Two OPC UA servers and a Modbus unit, the gateway and a broker, each a process; what came of a fault of one server."""
+"""Two OPC UA servers, a Modbus unit, the gateway and a broker, each a process; what came of a fault of one server."""
 
 import json
 import shutil
