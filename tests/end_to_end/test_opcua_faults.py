@@ -134,27 +134,6 @@ async def test_a_refused_item_is_bad_and_costs_no_other(line: Line) -> None:
     assert lost(line.book(VICTIM)) == []
 
 
-async def test_a_node_that_vanishes_is_bad_and_comes_back_by_itself(line: Line) -> None:
-    await line.order("remove", node=COUNTER)
-    await line.consumer.until(lambda _: "bad:BadNodeIdUnknown" in _qualities(line))
-    await line.flows(VICTIM, within=PROMISE_S + SLACK_S, tag="axis1_position")
-    await line.order("restore", node=COUNTER)
-    took = await line.flows(VICTIM, within=90.0)
-    print(f"a node that came back: data {took:.1f} s later")
-    await line.finish()
-    assert lost(line.book(VICTIM)) == []
-
-
-async def test_a_server_without_subscriptions_is_polled(line: Line) -> None:
-    await line.order("refuse_services", services=["CreateSubscription"])
-    await line.order("cut")
-    took = await line.flows(VICTIM, within=PROMISE_S + SLACK_S)
-    print(f"without subscriptions: data {took:.1f} s later")
-    await line.order("accept_services", services=["CreateSubscription"])
-    await line.order("cut")
-    await line.finish()
-
-
 async def test_a_queue_that_overflows_is_told_by_a_gap_of_the_source(line: Line) -> None:
     await line.order("burst", steps=300)
     await line.consumer.until(lambda _: "source-overflow" in {gap["reason"] for gap in line.book(VICTIM).gaps})
