@@ -13,6 +13,7 @@ from asyncua.server.user_managers import UserManager
 
 from simulators.opcua_faults import SERVICES, ServiceFaults
 from simulators.opcua_history import History
+from simulators.opcua_items import refusal
 from simulators.opcua_limits import Limits
 from simulators.opcua_subscriptions import RobotSubscriptions
 
@@ -70,7 +71,7 @@ class RobotSession(InternalSession):
         )  # none is decoded as a bare one
         if faults.refuses_filters and has_filter:
             return int(ua.StatusCodes.BadMonitoredItemFilterUnsupported)
-        return faults.items.get(wanted.ItemToMonitor.NodeId.Identifier)
+        return faults.items.get(wanted.ItemToMonitor.NodeId.Identifier) or refusal(wanted, self.aspace)
 
     def _sampling(self, wanted: Any, subscription: Any) -> float:
         """The revised sampling interval; a negative wish is the publishing interval (OPC 10000-4 section 7.21)."""
