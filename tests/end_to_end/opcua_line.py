@@ -81,6 +81,11 @@ class Line:
             assert unwell == [], f"{name} was disturbed"
         assert lost(self.book(OTHER), explained=False) == []
 
+    def qualities(self, device: str, tag: str) -> set[str]:
+        """The qualities of a tag that were told since `begin`."""
+        found = samples(self.consumer.messages[self.mark :], device)
+        return {sample["quality"][tag] for sample in found if tag in sample.get("quality", {})}
+
     def book(self, device: str) -> Book:
         """What came of a device since `begin`."""
         book = Book(device, "")
@@ -127,13 +132,15 @@ def lost(book: Book, *, counter: str = "counter", explained: bool = True) -> lis
 
 
 @asynccontextmanager
-async def opcua_line(folder: Path) -> AsyncIterator[Line]:
-    """Start everything."""
+async def opcua_line(folder: Path, *, history: bool = False) -> AsyncIterator[Line]:
+    """Start everything; with `history` the victim keeps raw values, and the gateway is to fill holes from them."""
     for name in ("victim", "well"):
         (folder / name).mkdir()
     async with AsyncExitStack() as stack:
         victim, well = [
-            await stack.enter_async_context(plant(folder / name, "--pki-dir", str(folder / name / "pki")))
+            await stack.enter_async_context(
+                plant(folder / name, "--pki-dir", str(folder / name / "pki"), *(["--history"] if history else []))
+            )
             for name in ("victim", "well")
         ]
         broker = stack.enter_context(Broker(folder / "broker", kind="mosquitto"))
@@ -143,6 +150,8 @@ async def opcua_line(folder: Path) -> AsyncIterator[Line]:
         config["devices"] = [
             _robot(VICTIM, victim.where, secured), _robot(OTHER, well.where, secured), _unit(config["devices"]),
         ]  # fmt: skip
+        if history:
+            config["devices"][0]["tags"] = [{**tag, "history": True} for tag in config["devices"][0]["tags"]]
         gateway = await stack.enter_async_context(running(Gateway(folder, config)))
         line = Line(victim, well, consumer, gateway, folder / "pki" / "trusted")
         line.trust()

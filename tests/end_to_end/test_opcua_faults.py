@@ -22,7 +22,6 @@ from tests.end_to_end.opcua_line import (
     Line,
     lost,
     opcua_line,
-    samples,
 )
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -127,7 +126,7 @@ async def test_a_refused_item_is_bad_and_costs_no_other(line: Line) -> None:
     await line.order("refuse_items", nodes=[COUNTER], status="BadNotReadable")
     await line.order("cut")
     await line.flows(VICTIM, within=PROMISE_S + SLACK_S, tag="axis1_position")
-    await line.consumer.until(lambda _: "bad:BadNotReadable" in _qualities(line))
+    await line.consumer.until(lambda _: "bad:BadNotReadable" in line.qualities(VICTIM, "counter"))
     await line.order("accept_items", nodes=[COUNTER])
     await line.order("cut")
     await line.finish()
@@ -138,8 +137,3 @@ async def test_a_queue_that_overflows_is_told_by_a_gap_of_the_source(line: Line)
     await line.order("burst", steps=300)
     await line.consumer.until(lambda _: "source-overflow" in {gap["reason"] for gap in line.book(VICTIM).gaps})
     await line.finish()
-
-
-def _qualities(line: Line) -> set[str]:
-    found = samples(line.consumer.messages[line.mark :], VICTIM)
-    return {sample.get("quality", {}).get("counter", "") for sample in found}
