@@ -10,9 +10,12 @@ from asyncua.server.internal_session import InternalSession, SessionState
 from asyncua.server.server import Server
 from asyncua.server.uaprocessor import PublishRequestData, UaProcessor
 from asyncua.server.user_managers import UserManager
+from asyncua.ua.ua_binary import struct_from_binary
 
+from simulators.opcua_browse import Pages
 from simulators.opcua_faults import SERVICES, ServiceFaults
 from simulators.opcua_history import History
+from simulators.opcua_items import refusal
 from simulators.opcua_limits import Limits
 from simulators.opcua_subscriptions import RobotSubscriptions
 
@@ -26,15 +29,21 @@ class RobotSession(InternalSession):
     iserver: "Core"
     silent = False
 
+    def __init__(self, *arguments: Any, **keys: Any) -> None:
+        super().__init__(*arguments, **keys)
+        self.pages = Pages()
+
     async def read(self, params: Any) -> Any:
         """Read attributes. Raises ServiceError."""
         self.iserver.limits.check("nodes_per_read", len(params.NodesToRead))
         return await super().read(params)
 
     async def browse(self, params: Any) -> Any:
-        """Browse references. Raises ServiceError."""
-        self.iserver.limits.check("nodes_per_browse", len(params.NodesToBrowse))
-        return await super().browse(params)
+        """Browse references, in pages. Raises ServiceError."""
+        limits = self.iserver.limits
+        limits.check("nodes_per_browse", len(params.NodesToBrowse))
+        wishes = [most for most in (params.RequestedMaxReferencesPerNode, limits.references_per_node) if most]
+        return self.pages.first(await super().browse(params), min(wishes, default=0))
 
     async def history_read(self, params: Any) -> Any:
         """Read raw history. Raises ServiceError."""
@@ -70,7 +79,7 @@ class RobotSession(InternalSession):
         )  # none is decoded as a bare one
         if faults.refuses_filters and has_filter:
             return int(ua.StatusCodes.BadMonitoredItemFilterUnsupported)
-        return faults.items.get(wanted.ItemToMonitor.NodeId.Identifier)
+        return faults.items.get(wanted.ItemToMonitor.NodeId.Identifier) or refusal(wanted, self.aspace)
 
     def _sampling(self, wanted: Any, subscription: Any) -> float:
         """The revised sampling interval; a negative wish is the publishing interval (OPC 10000-4 section 7.21)."""
@@ -167,6 +176,11 @@ class _Connection(UaProcessor):
             if not session.silent:
                 raise ServiceError(ua.StatusCodes.BadNoSubscription)
             self._publish_requests.append(PublishRequestData(requesthdr=requesthdr, seqhdr=seqhdr, results=[]))
+            return True
+        if service == "BrowseNext" and session is not None:
+            answer = ua.BrowseNextResponse()
+            answer.Parameters.Results = session.pages.next(struct_from_binary(ua.BrowseNextParameters, body))
+            self.send_response(requesthdr.RequestHandle, seqhdr, answer)  # type: ignore[no-untyped-call]
             return True
         return await super()._process_message(typeid, requesthdr, seqhdr, body)  # type: ignore[no-untyped-call]
 

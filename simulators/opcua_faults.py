@@ -19,7 +19,7 @@ SERVICES: dict[int, str] = {
     if name.endswith(_SUFFIX) and isinstance(number, int)
 }
 """Names of the services (OPC 10000-4 section 5), such as Read or CreateSession, by the number of their request."""
-_CHANGING = ("Write", "Call", "HistoryUpdate", "AddNodes", "DeleteNodes", "AddReferences", "DeleteReferences")
+CHANGING = ("Write", "Call", "HistoryUpdate", "AddNodes", "DeleteNodes", "AddReferences", "DeleteReferences")
 
 changes: Counter[str] = Counter()
 """Requests that would change a PLC, seen by all simulators of this process: a test suite can hold it to be empty."""
@@ -101,7 +101,7 @@ class ServiceFaults:
     async def admit(self, service: str) -> bool:
         """Count a request, and say whether it is answered at all. Raises ServiceError where it is refused."""
         self.requests[service] += 1
-        if service in _CHANGING:
+        if service in CHANGING:
             changes[service] += 1
             raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
         if self.slow.get(service):
@@ -117,7 +117,7 @@ class ServiceFaults:
             "reads": count["Read"],
             "writes": count["Write"],
             "calls": count["Call"],
-            "changes": sum(count[service] for service in _CHANGING),
+            "changes": sum(count[service] for service in CHANGING),
             "history_reads": count["HistoryRead"],
             "publishes": count["Publish"],
             "acks": self.acknowledged,

@@ -15,6 +15,7 @@ from asyncua.server.internal_subscription import InternalSubscription
 from asyncua.server.subscription_service import SubscriptionService
 
 from simulators.opcua_faults import ServiceFaults
+from simulators.opcua_items import RobotItems
 from simulators.opcua_limits import Limits
 
 ua: Any = asyncua.ua
@@ -129,6 +130,7 @@ class RobotSubscriptions(SubscriptionService):
             publishing_enabled=params.PublishingEnabled,
         )  # fmt: skip
         subscription.faults = self._faults
+        subscription.monitored_item_srv = RobotItems(subscription, self.aspace)
         subscription.most = params.MaxNotificationsPerPublish
         self.subscriptions[number] = subscription
         await subscription.start()

@@ -51,7 +51,9 @@ class RawClient:
         )
         return answer.Parameters
 
-    async def monitor(self, subscription: int, *paths: str, queue: int = 100, deadband: float | None = None) -> Any:
+    async def monitor(
+        self, subscription: int, *paths: str, queue: int = 100, deadband: float | None = None, percent: bool = False
+    ) -> Any:
         """Create items, whose client handles are 0, 1 and so on; gives their results."""
         items = []
         for handle, path in enumerate(paths):
@@ -62,9 +64,8 @@ class RawClient:
             item.RequestedParameters.SamplingInterval = 10.0
             item.RequestedParameters.QueueSize = queue
             if deadband is not None:
-                item.RequestedParameters.Filter = ua.DataChangeFilter(
-                    ua.DataChangeTrigger.StatusValue, ua.DeadbandType.Absolute, deadband
-                )
+                kind = ua.DeadbandType.Percent if percent else ua.DeadbandType.Absolute
+                item.RequestedParameters.Filter = ua.DataChangeFilter(ua.DataChangeTrigger.StatusValue, kind, deadband)
             items.append(item)
         answer = await self.ask("CreateMonitoredItems", SubscriptionId=subscription, ItemsToCreate=items)
         return answer.Results

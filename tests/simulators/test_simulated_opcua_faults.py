@@ -158,6 +158,23 @@ async def test_limits_are_enforced_whether_they_are_told_or_not(simulator: Opcua
         assert await refused(client, "Browse", NodesToBrowse=browse) == "BadTooManyOperations"
 
 
+async def test_a_browse_comes_in_pages_where_there_are_too_many_references(simulator: OpcuaSimulator) -> None:
+    await simulator.limit(references_per_node=4)
+    async with raw_client(simulator) as client:
+        folder = ua.BrowseDescription(NodeId=client.node("Volume.F000"), ResultMask=63)
+        page = (await client.ask("Browse", NodesToBrowse=[folder])).Results[0]
+        names = [reference.BrowseName.Name for reference in page.References]
+        while page.ContinuationPoint:
+            point, wanted = page.ContinuationPoint, {"ReleaseContinuationPoints": False}
+            page = (await client.ask("BrowseNext", ContinuationPoints=[point], **wanted)).Parameters.Results[0]
+            assert len(page.References) <= 4
+            names += [reference.BrowseName.Name for reference in page.References]
+        assert [name for name in names if name.startswith("V")][:3] == ["V00001", "V00002", "V00003"]
+        assert len(names) >= VOLUME
+        again = (await client.ask("BrowseNext", ContinuationPoints=[point], **wanted)).Parameters.Results[0]
+        assert again.StatusCode.name == "BadContinuationPointInvalid"
+
+
 async def test_items_subscriptions_and_sessions_have_limits(simulator: OpcuaSimulator) -> None:
     await simulator.limit(items_per_subscription=2, subscriptions_per_session=1, sessions=1)
     async with raw_client(simulator) as client:

@@ -182,6 +182,32 @@ async def test_chosen_items_are_refused_with_a_chosen_status(simulator: OpcuaSim
         assert results[0].StatusCode.is_good()
 
 
+@pytest.mark.parametrize(("percent", "reported"), [(False, [3.0, 6.0, 9.0]), (True, [10.0])])
+async def test_a_deadband_counts_from_the_value_that_was_reported_last(
+    simulator: OpcuaSimulator, percent: bool, reported: list[float]
+) -> None:
+    """Of the range, -180 to 180, 2.5 % are 9: the first value that is more than that away is 10."""
+    async with raw_client(simulator) as client:
+        axis = simulator.robot.axes[0]
+        axis.position = 0.0
+        await simulator.publish()
+        subscription = (await client.subscribe()).SubscriptionId
+        await client.monitor(subscription, "Robot.Axis1.Position", deadband=2.5, percent=percent)
+        await client.publish()
+        for position in range(1, 11):  # no step: the robot would move by itself
+            axis.position = float(position)
+            await simulator.publish()
+        found = [value.Value.Value for value in values(await client.publish())]
+        assert found == reported
+
+
+async def test_a_percent_deadband_needs_a_range(simulator: OpcuaSimulator) -> None:
+    async with raw_client(simulator) as client:
+        subscription = (await client.subscribe()).SubscriptionId
+        (result,) = await client.monitor(subscription, COUNTER, deadband=2.0, percent=True)
+        assert result.StatusCode.name == "BadFilterNotAllowed"
+
+
 async def test_intervals_and_queues_are_revised_to_what_the_server_grants(simulator: OpcuaSimulator) -> None:
     await simulator.limit(sampling_ms=250, publishing_ms=500, queue=2)
     async with raw_client(simulator) as client:

@@ -20,6 +20,7 @@ from opcua_certificates import SERVER_URI, Certificate
 from gateway.drivers.base import Shared
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.errors import DeviceError
+from simulators.opcua_faults import CHANGING, SERVICES, changes
 from simulators.relay import Relay
 
 ua: Any = asyncua.ua
@@ -85,6 +86,9 @@ class Wire(Relay):
                     async with self._news:
                         self.requests.append((nodeid_from_binary(Buffer(body[16:])).Identifier, body[16:]))
                         self._news.notify_all()
+                    changes.update(
+                        {SERVICES.get(self.requests[-1][0], "")} & set(CHANGING)
+                    )  # P10: see tests/conftest.py
                 await self._flowing.wait()
                 writer.write(head + body)
                 await writer.drain()
