@@ -126,9 +126,11 @@ def unusable(text: str, do: str) -> DeviceError:
 
 
 def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    try:
+        found = sorted(folder.iterdir())
+    except FileNotFoundError:
         return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    return [path for path in found if not path.name.startswith(".") and path.is_file()]
 
 
 def _in(folder: Path) -> Iterator[Filed]:
