@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -19,6 +18,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from gateway.files import CertificateFile
 from gateway.model import Bookmark, Gap, Sample
 from gateway.quantities import Name, PositiveDuration
 
@@ -237,7 +237,7 @@ class DeviceSection(Section):
         return False
 
     @property
-    def certificate_files(self) -> dict[str, Path]:
+    def certificate_files(self) -> dict[str, CertificateFile]:
         """The certificates of ours that this device's connection uses, by the name that health gives them."""
         return {}
 

@@ -156,7 +156,7 @@ def _of_certificates(parts: Parts, now_ms: int) -> Iterator[Reason]:
             date = datetime.fromtimestamp(certificate.not_after_ms / 1000, UTC).date()
             expired = certificate.not_after_ms <= now_ms
             when = f"expired on {date}" if expired else f"expires in {days} days, on {date}"
-            yield Reason("certificate-expires", f"The certificate '{certificate.name}' {when}", "Replace it.")
+            yield Reason("certificate-expires", f"The certificate '{certificate.name}' {when}", certificate.do)
 
 
 def days_left(certificate: Certificate, now_ms: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.drivers.base import Notification, Shared
-from gateway.drivers.opcua.connect import CHANNEL_S
+from gateway.drivers.opcua.connect import CHANNEL_S, keep_identity
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
@@ -50,6 +50,9 @@ async def open_device(
                 keepers = [
                     group.create_task(session.renew(), name=f"opcua[{section.name}].renew"),
                     group.create_task(session.probe(), name=f"opcua[{section.name}].probe"),
+                    group.create_task(
+                        keep_identity(section, shared.gateway_id), name=f"opcua[{section.name}].certificate"
+                    ),
                 ]
                 try:
                     yield driver

@@ -109,5 +109,5 @@ def login_refused(address: str, name: str) -> DeviceError:
         f"{address} refuses the login ({name})",
         reason=name,
         state=DeviceState.AUTH_ERROR,
-        do="Check username and password of the device, and the user's rights at the server.",
+        do="Check username and password of the device, or the user's certificate, and the user's rights at the server.",
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -12,10 +11,16 @@ from gateway.checked import Checked, Fault, later
 from gateway.drivers.base import ALIKE, DeviceSection, Driver, Shared
 from gateway.drivers.opcua.security.section import Security
 from gateway.drivers.opcua.tag import OpcuaTag
+from gateway.files import CertificateFile, ReadablePath
 from gateway.hosts import join, parse_host
 from gateway.secret import Secret
 
 DEFAULT_PORT: Final = 4840
+_OWN_ENDS: Final = (
+    "If the gateway made it: let the servers trust next.der beside it too; it is used from the last day on. "
+    "If a CA signed it: have a new one signed (edge-gateway certs init --csr), and install it (certs install FILE)."
+)
+_TRUSTED_ENDS: Final = "Renew it at the server, and trust the new one (edge-gateway certs trust)."
 
 
 def parse_endpoint(text: str) -> str:
@@ -50,6 +55,10 @@ class OpcuaDevice(Checked, DeviceSection):
     security: Security = Security()
     username: str | None = Field(default=None, min_length=1, description="omitted: anonymous")
     password: Secret | None = None
+    user_cert_file: ReadablePath | None = Field(
+        default=None, description="PEM or DER; the user's certificate, instead of username and password"
+    )
+    user_key_file: ReadablePath | None = Field(default=None, description="PEM or DER; the key of user_cert_file")
     tags: Annotated[tuple[OpcuaTag, ...], ALIKE] = ()
 
     @property
@@ -64,10 +73,17 @@ class OpcuaDevice(Checked, DeviceSection):
         return self.security.policy == "None"
 
     @property
-    def certificate_files(self) -> dict[str, Path]:
-        """The gateway's own certificate, which the server must trust."""
-        own = self.security.pki_dir / "own" / "cert.der"
-        return {} if self.is_insecure else {f"opcua client ({self.security.pki_dir})": own}
+    def certificate_files(self) -> dict[str, CertificateFile]:
+        """The gateway's own certificate, which the server must trust, those that it trusts itself, and the user's."""
+        if self.is_insecure:
+            return {}
+        folder = self.security.pki_dir
+        own = CertificateFile(folder / "own" / "cert.der", _OWN_ENDS)
+        trusted = CertificateFile(folder / "trusted", _TRUSTED_ENDS)
+        files = {f"opcua client ({folder})": own, f"opcua trusted ({folder})": trusted}
+        if self.user_cert_file is not None:
+            files[f"{self.name} user"] = CertificateFile(self.user_cert_file)
+        return files
 
     def prepare(self) -> None:
         """Import asyncua."""
@@ -88,3 +104,15 @@ class OpcuaDevice(Checked, DeviceSection):
             yield Fault(("username",), "a username needs a password; write password: {file: /path/to/secret} too")
         if self.password is not None and self.security.policy == "None":
             yield Fault(("password",), "with policy None the password would be sent in clear; write another policy")
+        yield from self._faults_of_user_certificate()
+
+    def _faults_of_user_certificate(self) -> Iterator[Fault]:
+        given = [key for key in ("user_cert_file", "user_key_file") if getattr(self, key) is not None]
+        if len(given) == 1:
+            missing = "user_key_file" if given == ["user_cert_file"] else "user_cert_file"
+            yield Fault((given[0],), f"{given[0]} needs {missing}; write {missing}: too")
+        if given and self.username is not None:
+            yield Fault((given[0],), "a user has a password or a certificate; remove username and password, or this")
+        if given and self.security.policy == "None":
+            text = "with policy None anybody on the way could take over the user's session; write another policy"
+            yield Fault((given[0],), text)

@@ -19,10 +19,9 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import struct_from_binary
 
 from gateway.drivers.base import Shared
-from gateway.drivers.opcua.connect import client_of, connect, drop
+from gateway.drivers.opcua.connect import client_of, connect, drop, load_identity
 from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors
 from gateway.drivers.opcua.section import OpcuaDevice
-from gateway.drivers.opcua.security import pki
 
 _STEP_S: Final = 4.0
 """The least that one step of connecting may take: RSA is slow on a PLC."""
@@ -125,7 +124,7 @@ async def open_session(section: OpcuaDevice, shared: Shared, channel_s: float) -
     """Connect, verify, log in. Raises DeviceError on entry; leaves no socket and no task behind, even cancelled."""
     identity = None
     if section.security.policy != "None":
-        identity = await asyncio.to_thread(_identity, section, shared.gateway_id)
+        identity = await asyncio.to_thread(load_identity, section, shared.gateway_id)
     step = max(_STEP_S, section.timeout)
     client = client_of(section, step, channel_s)
     try:
@@ -138,11 +137,6 @@ async def open_session(section: OpcuaDevice, shared: Shared, channel_s: float) -
         yield Session(client, protocol, section)
     finally:
         await _close(client)
-
-
-def _identity(section: OpcuaDevice, gateway_id: str) -> pki.Identity:
-    pki.prepare(section.security.pki_dir)
-    return pki.identity(section.security.pki_dir, gateway_id)
 
 
 async def _close(client: Client) -> None:
