@@ -80,10 +80,18 @@ class Poller:
                 self._adopt(driver.section)
                 self.component.connected(driver)
                 self._shaper.follows = driver.subscribes
-                await self._work(driver, self._origin)
+                try:
+                    await self._work(driver, self._origin)
+                except asyncio.CancelledError:
+                    self._say_farewell(driver)
+                    raise
 
     def _forget(self) -> None:
         self.driver = None
+
+    def _say_farewell(self, driver: Driver) -> None:
+        if farewell := driver.farewell:
+            self._append((), 0, (), farewell)
 
     def _adopt(self, completed: DeviceSection | None) -> None:
         """Go on with the tags as they are at the PLC; what is stored from here on names the meta that says so."""
