@@ -20,7 +20,8 @@ class Published(NamedTuple):
     """One NotificationMessage: changes are (client handle, value) in the server's order.
 
     A keep-alive has no notifications at all, and carries the sequence number that the next message will have.
-    `available` are the sequence numbers that the server still has for Republish.
+    `available` are the sequence numbers that the server still has for Republish;
+    `more` says that the next message is there already.
     """
 
     subscription: int
@@ -29,6 +30,7 @@ class Published(NamedTuple):
     changes: list[tuple[int, DataValue]]
     status: int | None
     available: tuple[int, ...] = ()
+    more: bool = False
 
 
 def read_response(body: Buffer) -> list[DataValue]:
@@ -48,7 +50,8 @@ def publish_response(body: Buffer) -> Published:
     (subscription,) = _UINT32.unpack_from(data, at)
     count, at = _count(data, at + 4)
     available = struct.unpack_from(f"<{count}I", data, at)
-    return _message(data, at + 4 * count + 1, subscription, available)  # MoreNotifications: requests wait anyway
+    at += 4 * count
+    return _message(data, at + 1, subscription, available)._replace(more=data[at] != 0)
 
 
 def republish_response(body: Buffer, subscription: int) -> Published:

@@ -40,7 +40,9 @@ async def distances(connection: Connection, columns: Sequence[int]) -> dict[int,
     wanted = {
         column: distance
         for column in columns
-        if (distance := wishes.deadband(tags[column])) is not None and str(nodes[column]) not in refused
+        if nodes[column] is not None
+        and (distance := wishes.deadband(tags[column])) is not None
+        and str(nodes[column]) not in refused
     }
     asked = [node for column in wanted if (node := nodes[column]) is not None]
     attributes = [(node, attribute) for node in asked for attribute in (AttributeIds.DataType, AttributeIds.ValueRank)]

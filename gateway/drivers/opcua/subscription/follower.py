@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,26 +12,23 @@ from gateway.drivers.opcua.faults import CONNECTION_LOST, refused
 from gateway.drivers.opcua.messages import Published
 from gateway.drivers.opcua.samples import in_samples
 from gateway.drivers.opcua.subscription.creating import subscribe_to
-from gateway.drivers.opcua.subscription.deadbands import distances
-from gateway.drivers.opcua.subscription.items import UNKNOWN_NODE, monitor
 from gateway.drivers.opcua.subscription.memory import Memory
 from gateway.drivers.opcua.subscription.publishing import Publishing, Receipt
 from gateway.drivers.opcua.subscription.recovery import (
     TOLD,
     Recovered,
-    facts_of,
     forgotten,
     kept,
     mark_of,
     marks_of,
     take_over,
 )
-from gateway.drivers.opcua.subscription.retries import Retries
 from gateway.drivers.opcua.subscription.revised import merged
 from gateway.drivers.opcua.subscription.sequence import after
 from gateway.drivers.opcua.subscription.services import republish
 from gateway.drivers.opcua.subscription.subscription import Subscription
-from gateway.drivers.opcua.types.values import DataValue, status_name
+from gateway.drivers.opcua.subscription.unmonitored import Unmonitored
+from gateway.drivers.opcua.types.values import status_name
 from gateway.errors import DeviceError
 from gateway.model import Bookmark, Gap, Sample
 
@@ -39,25 +36,28 @@ SUBSCRIPTION_LOST: Final = "subscription-lost"
 """The reason of a gap: what changed since `from` and was not notified by then, nobody knows."""
 _MOST_ASKED_AGAIN: Final = 100
 _TRANSFERRED: Final = "GoodSubscriptionTransferred"
-_UNKNOWN_NODE: Final = 0x8034_0000
 
 Read = Callable[[tuple[int, ...]], Awaitable[tuple[Sample, ...]]]
 
 
 class Follower:
-    """Follows the subscriptions of a session. `refused` names the tags that the server would not monitor, and why."""
+    """Follows the subscriptions of a session. `refused` are tags that the server would not monitor, and the status."""
 
     def __init__(
-        self, connection: Connection, memory: Memory, recovered: Recovered, subscriptions: Sequence[Subscription]
+        self,
+        connection: Connection,
+        memory: Memory,
+        recovered: Recovered,
+        subscriptions: Sequence[Subscription],
+        refused: Mapping[int, str],
     ) -> None:
-        self.refused: dict[int, str] = {}
         self._connection = connection
         self._memory = memory
         self._recovered = recovered
         self._subscriptions = {each.id: each for each in subscriptions}
         self._names = tuple(tag.name for tag in connection.section.tags)
         self._publishing = Publishing(connection.session, memory.acknowledgements)
-        self._retries = Retries()
+        self._unmonitored = Unmonitored(connection, subscriptions, refused)
         self._has_data = False
 
     @property
@@ -69,8 +69,8 @@ class Follower:
         }
         if revised := merged(each.revised for each in subscriptions):
             details["revised"] = revised
-        if self._retries:
-            details["not_monitored"] = len(self._retries)
+        if self._unmonitored.count:
+            details["not_monitored"] = self._unmonitored.count
         return details
 
     @property
@@ -99,11 +99,6 @@ class Follower:
         yield self._beginning()
         async for notification in self._kept():
             yield notification
-        taken = [column for each in self._subscriptions.values() if each.taken_over for column in each.columns]
-        if taken:
-            # How the tags stood was forgotten with the link; and servers need not send it with a transfer.
-            self._publishing.request(len(self._subscriptions))
-            yield Notification(await read(tuple(sorted(taken))))
         self._listen()
         while True:
             self._publishing.request(len(self._subscriptions))
@@ -113,27 +108,21 @@ class Follower:
                 self._publishing.request(len(self._subscriptions))
                 async for notification in self._taken(published):
                     yield notification
+                if columns := self._unread(published):
+                    yield Notification(await read(columns))
             self._watch()
-            if (retried := await self._retried()) is not None:
+            if (retried := await self._unmonitored.retry()) is not None:
                 yield retried
 
     def _beginning(self) -> Notification:
         """Tell what is refused and what is lost, and write down where the new subscriptions are found again."""
-        now, loop_now = _now_ms(), asyncio.get_running_loop().time()
-        home = {column for each in self._subscriptions.values() for column in each.columns}
-        for column, status in self.refused.items():
-            if column in home:
-                self._retries.wait(column, status, loop_now)
-        for each in self._subscriptions.values():
-            for column in each.columns:
-                if each.taken_over and column not in each.items:
-                    self._retries.wait(column, "", loop_now)
+        now = _now_ms()
         marks = marks_of(self._connection, list(self._subscriptions.values()))
         gaps: tuple[Gap, ...] = ()
         if self._recovered.lost:
             since = max(int(self._connection.bookmarks().get(TOLD, 0)), self._memory.heard_ms)
             gaps = (Gap(now, SUBSCRIPTION_LOST, {"from": since or None, "to": now}),)
-        return Notification(self._bad(self.refused, now), gaps, bookmarks=marks)
+        return Notification(self._unmonitored.begin(), gaps, bookmarks=marks)
 
     async def _kept(self) -> AsyncIterator[Notification]:
         """Give what was sent to the session before and is not stored, of each subscription that was taken over."""
@@ -150,7 +139,7 @@ class Follower:
 
     def _wake(self) -> float:
         """When to look up though the server says nothing (monotonic seconds)."""
-        return min([self._retries.next, *(each.heard + each.patience_s for each in self._subscriptions.values())])
+        return min([self._unmonitored.next, *(each.heard + each.patience_s for each in self._subscriptions.values())])
 
     def _watch(self) -> None:
         """Raise DeviceError if a subscription has been silent for three keep-alives."""
@@ -191,6 +180,17 @@ class Follower:
         if gaps or not published.keep_alive:
             yield self._notification(subscription, published, gaps)
 
+    def _unread(self, published: Published) -> tuple[int, ...]:
+        """Give the tags of a subscription that was taken over, once it has told what it had kept.
+
+        How they stood was forgotten with the link, and servers need not send it with a transfer.
+        """
+        subscription = self._subscriptions.get(published.subscription)
+        if subscription is None or not subscription.unread or published.more:
+            return ()
+        subscription.unread = False
+        return tuple(sorted(subscription.columns))
+
     def _worth_asking(self, subscription: Subscription, published: Published, missing: int) -> list[int]:
         """Give the numbers of missing messages, of those that the server says it has if it says so."""
         numbers = [after(subscription.sequence.next, step) for step in range(min(missing, _MOST_ASKED_AGAIN))]
@@ -216,49 +216,14 @@ class Follower:
         receipt = Receipt(subscription.id, published.sequence)
         self._memory.unsettled.add(receipt)
         self._has_data = self._has_data or bool(published.changes)
-        self._note_nodes(published.changes)
+        self._unmonitored.note(published.changes)
         samples = in_samples(published.changes, self._names, self._connection.section.timestamp, rx)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}
         return Notification(samples, gaps + self._overflowed(published, rx), receipt, marks)
 
-    def _note_nodes(self, changes: Sequence[tuple[int, DataValue]]) -> None:
-        """Note which nodes have vanished from the server, and which are back by themselves."""
-        gone = {column for column, value in changes if value.status & 0xFFFF_0000 == _UNKNOWN_NODE}
-        now = asyncio.get_running_loop().time()
-        for column in gone:
-            self._retries.wait(column, UNKNOWN_NODE, now, quick=True)
-        if self._retries:
-            self._retries.good({column for column, _ in changes} - gone)
-
     def _overflowed(self, published: Published, rx: int) -> tuple[Gap, ...]:
         tags = sorted({self._names[column] for column, value in published.changes if value.overflowed})
         return (Gap(rx, "source-overflow", {"tags": tags, "to": rx}),) if tags else ()
-
-    async def _retried(self) -> Notification | None:
-        """Try again what the server would not monitor, if it is time; give what is news of it."""
-        loop = asyncio.get_running_loop()
-        columns = self._retries.take(loop.time())
-        if not columns:
-            return None
-        at_server = await distances(self._connection, columns)
-        news: dict[int, str] = {}
-        marks: dict[str, Bookmark | None] = {}
-        for subscription in self._subscriptions.values():
-            if mine := [column for column in columns if column in set(subscription.columns)]:
-                still = await monitor(self._connection, subscription, mine, at_server)
-                good = [column for column in mine if column not in still]
-                self._retries.good(good)
-                news |= {c: status for c, status in still.items() if self._retries.wait(c, status, loop.time())}
-                if good:
-                    self._retries.hurry(loop.time())
-                    marks |= facts_of(subscription)
-        return Notification(self._bad(news, _now_ms()), bookmarks=marks) if news or marks else None
-
-    def _bad(self, refused: dict[int, str], now: int) -> tuple[Sample, ...]:
-        if not refused:
-            return ()
-        quality = {self._names[column]: f"bad:{status}" for column, status in refused.items()}
-        return (Sample(now, (), (), len(quality), quality),)
 
     def _ended(self, status: int) -> DeviceError:
         address = self._connection.session.address
@@ -279,9 +244,7 @@ async def follow(connection: Connection) -> Follower:
     missing = [column for column in range(len(connection.nodes)) if column not in covered]
     new = list(subscriptions)
     refused = await subscribe_to(connection, missing, new)
-    follower = Follower(connection, memory, recovered, new)
-    follower.refused.update(refused)
-    return follower
+    return Follower(connection, memory, recovered, new, refused)
 
 
 def _now_ms() -> int:

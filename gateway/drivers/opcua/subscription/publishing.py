@@ -40,7 +40,7 @@ class Publishing:
 
     def request(self, subscriptions: int) -> None:
         """Top up the requests that wait at the server: one for each subscription, and never just one."""
-        window = min(self._most, max(_OUTSTANDING, subscriptions + 1))
+        window = min(self._most, max(_OUTSTANDING, subscriptions + 1)) if subscriptions else 0
         while self._outstanding < window:
             request = ua.PublishRequest()
             request.Parameters.SubscriptionAcknowledgements = [

@@ -17,7 +17,7 @@ class Subscription:
     """One subscription. `columns` are its tags, `items` the monitored item of each that the server monitors.
 
     `patience_s` is how long it may be silent, `heard` when it last spoke (monotonic). One that was `taken_over` from
-    an earlier session and has not `spoken` since may be dead at the server.
+    an earlier session and has not `spoken` since may be dead at the server; its tags are `unread` until then, too.
     """
 
     id: int
@@ -30,6 +30,7 @@ class Subscription:
     heard: float = 0.0
     taken_over: bool = False
     spoken: bool = False
+    unread: bool = False
 
     @classmethod
     def created(cls, section: OpcuaDevice, asked_s: float, made: ua.CreateSubscriptionResult) -> "Subscription":
@@ -56,6 +57,7 @@ class Subscription:
         known = json.loads(facts)
         columns: list[int] = known["columns"]
         items = {column: item for column, item in zip(columns, known["items"], strict=True) if item}
-        found = cls(number, known["publishing_s"], known["patience_s"], columns, items, sequence, taken_over=True)
+        found = cls(number, known["publishing_s"], known["patience_s"], columns, items, sequence)
+        found.taken_over = found.unread = True
         found.revised = Revisions(known["revised"])
         return found
