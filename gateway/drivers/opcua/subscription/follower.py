@@ -117,6 +117,7 @@ class Follower:
     def _beginning(self) -> Notification:
         """Tell what is refused and what is lost, and write down where the new subscriptions are found again."""
         now = _now_ms()
+        self._memory.unsettled = {receipt for receipt in self._memory.unsettled if receipt[0] in self._subscriptions}
         marks = marks_of(self._connection, list(self._subscriptions.values()))
         gaps: tuple[Gap, ...] = ()
         if self._recovered.lost:
