@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -90,6 +91,27 @@ async def test_what_was_stored_and_not_acknowledged_is_acknowledged_and_not_stor
                 last = await counted(robot, store, driver, changes)
     assert fresh(store.values["ticks"]) == list(range(start, last + 1))
     assert robot.report()["republishes"] == 0
+
+
+async def test_fifty_crashes_between_notification_and_commit_lose_nothing(robot: OpcuaSimulator) -> None:
+    """Some notifications are stored, some of those acknowledged, some received only: then the process is gone."""
+    store, device, dice = Store(), robot_section(robot), random.Random(4)
+    start = robot.robot.ticks
+    for _ in range(50):
+        async with killed(device, store, robot) as (driver, changes):
+            await store.until(driver, changes, lambda: store.values.get("ticks"))
+            for _ in range(dice.randrange(3)):
+                await counted(robot, store, driver, changes, acknowledge=dice.random() < 0.5)
+            for _ in range(dice.randrange(4)):
+                await robot.step()
+                async with asyncio.timeout(BOUND_S):
+                    await anext(changes)
+            await steps(robot, dice.randrange(3))
+    last = await steps(robot, 1)
+    async with device.open(store.shared) as driver:
+        await store.until(driver, driver.changes(), lambda: store.values["ticks"][-1] == last)
+    assert sorted(set(store.values["ticks"])) == list(range(start, last + 1))
+    assert store.gaps == []
 
 
 async def test_a_lost_link_costs_nothing_that_the_servers_queue_holds(robot: OpcuaSimulator) -> None:

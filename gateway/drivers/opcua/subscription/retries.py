@@ -68,10 +68,12 @@ class Retries:
         due = [column for column, retry in self._waiting.items() if retry.due <= now]
         for column in due:
             self._waiting[column].again(now)
-        self._behind = due[_PROBES:]
+        if due:
+            self._behind = due[_PROBES:]
         return due[:_PROBES]
 
     def hurry(self, now: float) -> None:
         """One that was tried came good: those behind it are worth asking for at once."""
         for column in self._behind:
-            self._waiting[column].due = now
+            if column in self._waiting:
+                self._waiting[column].due = now
