@@ -14,6 +14,7 @@ from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session, open_session
 from gateway.drivers.opcua.subscription.fallback import why_poll
 from gateway.drivers.opcua.subscription.follower import Follower, follow
+from gateway.drivers.opcua.subscription.trial import try_again
 from gateway.drivers.opcua.survey import survey
 from gateway.errors import DeviceError
 from gateway.model import Bookmark
@@ -57,12 +58,15 @@ async def open_device(
     """
     async with open_session(section, shared, channel_s) as session:
         try:
-            driver = await _driver(await _connected(section, session, shared))
+            connection = await _connected(section, session, shared)
+            driver = await _driver(connection)
             async with asyncio.TaskGroup() as group:
                 keepers = [
                     group.create_task(session.renew(), name=f"opcua[{section.name}].renew"),
                     group.create_task(session.probe(), name=f"opcua[{section.name}].probe"),
                 ]
+                if section.mode == "subscribe" and not driver.subscribes:
+                    keepers.append(group.create_task(try_again(connection), name=f"opcua[{section.name}].trial"))
                 try:
                     yield driver
                 finally:

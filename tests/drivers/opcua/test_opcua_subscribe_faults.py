@@ -10,6 +10,7 @@ import pytest_asyncio
 from opcua_peer import BOUND_S
 from opcua_robot import COUNTER, Store, robot_section
 
+from gateway.drivers.opcua.subscription.memory import Memory
 from gateway.errors import DeviceError
 from simulators.opcua_server import OpcuaSimulator
 from simulators.robot import VARIABLES
@@ -169,6 +170,27 @@ async def test_a_server_without_subscriptions_is_polled_and_details_say_why(robo
         assert not driver.subscribes
         assert driver.details["mode"] == "poll"
         assert "BadServiceUnsupported" in driver.details["why"]
+
+
+async def test_a_polled_device_is_followed_again_once_a_subscription_gives_a_value(robot: OpcuaSimulator) -> None:
+    store, device = Store(), robot_section(robot)
+    robot.faults.refuse_services(["CreateSubscription"])
+    memory = Memory.of(store.shared.memory.setdefault("robot-1", {}))
+    async with device.open(store.shared) as driver:
+        assert not driver.subscribes
+    robot.faults.accept_services(["CreateSubscription"])
+    memory.poll_until = asyncio.get_running_loop().time() + 1.0  # the hour is nearly over
+
+    async def wait_for_the_trial() -> None:
+        async with asyncio.timeout(BOUND_S), device.open(store.shared) as driver:
+            assert not driver.subscribes
+            await asyncio.Event().wait()
+
+    with pytest.raises(DeviceError, match="give values again"):
+        await wait_for_the_trial()
+    async with device.open(store.shared) as driver:
+        assert driver.subscribes
+        assert len(subscriptions(robot)) == 1
 
 
 async def test_a_node_that_vanishes_and_returns_flows_again_within_five_seconds(robot: OpcuaSimulator) -> None:

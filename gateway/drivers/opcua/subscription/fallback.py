@@ -16,7 +16,7 @@ _TOO_MANY: Final = "BadTooManySubscriptions"
 def why_poll(connection: Connection, error: DeviceError | None = None) -> str:
     """Say, for a person, why the device is to be polled; empty if it is not. `error` is how subscribing failed.
 
-    For an hour; from then on a new connection tries subscriptions again.
+    For an hour; from then on subscriptions are tried again (`trial.py`).
     """
     memory = Memory.of(connection.memory)
     now = asyncio.get_running_loop().time()

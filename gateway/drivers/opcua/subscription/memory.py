@@ -16,6 +16,7 @@ class Memory:
 
     `acknowledgements` are on disk and not yet told to the server, `unsettled` receipts are not known to be on disk.
     `dead` are subscriptions that gave nothing after they were taken over. `heard_ms` is when a server last spoke.
+    The device is polled until `poll_until`, for the reason `why`.
     """
 
     def __init__(self) -> None:
@@ -23,9 +24,9 @@ class Memory:
         self.unsettled: set[Receipt] = set()
         self.dead: set[int] = set()
         self.heard_ms = 0
+        self.poll_until = 0.0
+        self.why = ""
         self._deaths: list[float] = []
-        self._poll_until = 0.0
-        self._why = ""
 
     @classmethod
     def of(cls, memory: MutableMapping[str, Any]) -> "Memory":
@@ -52,8 +53,8 @@ class Memory:
     def poll(self, now: float, why: str) -> None:
         """Note that the device is to be polled from now on, and why."""
         self._deaths = []
-        self._why, self._poll_until = why, now + _POLLED_S
+        self.why, self.poll_until = why, now + _POLLED_S
 
     def why_poll(self, now: float) -> str:
         """Say why the device is to be polled; empty if subscriptions are worth a try."""
-        return self._why if now < self._poll_until else ""
+        return self.why if now < self.poll_until else ""
