@@ -14,6 +14,7 @@ from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session, open_session
 from gateway.drivers.opcua.subscription.fallback import why_poll
 from gateway.drivers.opcua.subscription.follower import Follower, follow
+from gateway.drivers.opcua.subscription.memory import Memory
 from gateway.drivers.opcua.subscription.trial import try_again
 from gateway.drivers.opcua.survey import survey
 from gateway.errors import DeviceError
@@ -74,7 +75,7 @@ async def open_device(
                         keeper.cancel()
         except BaseExceptionGroup as group_error:
             first = _telling(group_error)
-            session.keeps_subscriptions = isinstance(first, Exception)
+            session.keeps_subscriptions = isinstance(first, Exception) and Memory.of(connection.memory).transfers
             raise first from first.__cause__
         except DeviceError:
             session.keeps_subscriptions = True

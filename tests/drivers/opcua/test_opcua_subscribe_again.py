@@ -188,6 +188,8 @@ async def test_a_server_that_cannot_transfer_gets_a_new_subscription_and_a_gap_t
     last = await steps(robot, 1)
     async with device.open(store.shared) as driver:
         await store.until(driver, driver.changes(), lambda: store.values["ticks"][-1] == last)
+        (_, new) = subscriptions(robot)
+        assert new.data.RevisedLifetimeCount * 0.05 <= 60  # nobody can come back for it
     assert store.reasons() == ["subscription-lost"]
 
 

@@ -8,6 +8,7 @@ from gateway.drivers.opcua.subscription import wishes
 from gateway.drivers.opcua.subscription.deadbands import distances
 from gateway.drivers.opcua.subscription.groups import by_interval
 from gateway.drivers.opcua.subscription.items import UNKNOWN_NODE, monitor
+from gateway.drivers.opcua.subscription.memory import Memory
 from gateway.drivers.opcua.subscription.services import (
     TOO_MANY_ITEMS,
     create_subscription,
@@ -105,5 +106,7 @@ def _most(connection: Connection) -> int:
 
 async def _new(connection: Connection, publishing_s: float) -> Subscription:
     section = connection.section
-    made = await create_subscription(connection.session, wishes.subscription(section, publishing_s))
+    transfers = Memory.of(connection.memory).transfers
+    wish = wishes.subscription(section, publishing_s, transfers=transfers)
+    made = await create_subscription(connection.session, wish)
     return Subscription.created(section, publishing_s, made)

@@ -16,7 +16,8 @@ class Memory:
 
     `acknowledgements` are on disk and not yet told to the server, `unsettled` receipts are not known to be on disk.
     `dead` are subscriptions that gave nothing after they were taken over. `heard_ms` is when a server last spoke.
-    The device is polled until `poll_until`, for the reason `why`.
+    `transfers` is False once the server was found not to hand subscriptions over. The device is polled until
+    `poll_until`, for the reason `why`.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,7 @@ class Memory:
         self.unsettled: set[Receipt] = set()
         self.dead: set[int] = set()
         self.heard_ms = 0
+        self.transfers = True
         self.poll_until = 0.0
         self.why = ""
         self._deaths: list[float] = []

@@ -1,9 +1,13 @@
 """The fingerprint under which an old subscription may be taken over: its client handles mean columns of ours."""
 
 import hashlib
+from typing import Final
 
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.subscription import wishes
+
+_FORMAT: Final = "1"
+"""Of the bookmarks: a gateway that writes others does not read these."""
 
 
 def server_of(connection: Connection) -> str:
@@ -18,7 +22,7 @@ def server_of(connection: Connection) -> str:
 def fingerprint(connection: Connection) -> str:
     """Give what has to be the same, as a hash: the server and its start, and each tag in its place."""
     section = connection.section
-    digest = hashlib.sha256(server_of(connection).encode())
+    digest = hashlib.sha256(f"{_FORMAT} {server_of(connection)}".encode())
     for tag, node in zip(section.tags, connection.nodes, strict=True):
         wish = (tag.name, str(node), section.interval_of(tag), wishes.sampling_s(section, tag), tag.queue)
         digest.update(repr((*wish, wishes.deadband(tag))).encode())

@@ -45,6 +45,8 @@ async def take_over(connection: Connection, memory: Memory) -> Recovered:
     if not numbers or not server or marks.get(SERVER) != server:
         return Recovered(lost=numbers)
     given = await transfer(connection.session, numbers)
+    memory.transfers = given is not None
+    given = given or {}
     fits = marks.get(PLAN) == fingerprint(connection)
     wanted = [number for number in given if fits and number not in memory.dead and f"{_FACTS}{number}" in marks]
     await delete_subscriptions(connection.session, given.keys() - set(wanted))

@@ -65,11 +65,11 @@ async def delete_items(session: Session, subscription: int, items: Sequence[int]
     return results
 
 
-async def transfer(session: Session, numbers: Sequence[int]) -> dict[int, tuple[int, ...]]:
+async def transfer(session: Session, numbers: Sequence[int]) -> dict[int, tuple[int, ...]] | None:
     """Take over subscriptions of another session (section 5.14.7): the sequence numbers that each still has.
 
-    One that the server does not give us is missing in the result; all are where it has no such service. Initial
-    values are not asked for: some servers never send them, so all tags are read. Raises DeviceError for a lost link.
+    One that the server does not give us is missing in the result; None where it has no such service. Initial values
+    are not asked for: some servers never send them, so all tags are read. Raises DeviceError for a lost link.
     """
     request = ua.TransferSubscriptionsRequest()
     request.Parameters.SubscriptionIds = list(numbers)
@@ -78,7 +78,7 @@ async def transfer(session: Session, numbers: Sequence[int]) -> dict[int, tuple[
         answer = await session.ask_for(request, ua.TransferSubscriptionsResponse)
     except DeviceError as error:
         if error.reason.startswith("Bad"):
-            return {}
+            return None
         raise
     return {
         number: tuple(result.AvailableSequenceNumbers or ())

@@ -38,14 +38,21 @@ async def _gives_a_value(connection: Connection) -> bool:
         subscription = Subscription.created(section, publishing_s, created)
         made.append(subscription.id)
         await monitor(connection, subscription, [column], {})
-        publishing = Publishing(session, [])
-        publishing.request(1)
-        until = asyncio.get_running_loop().time() + subscription.patience_s
-        published = await publishing.next(until)
-        return published is not None and bool(published.changes)
+        return await _published(Publishing(session, []), subscription.patience_s)
     except DeviceError as error:
         if error.reason.startswith("Bad"):
             return False
         raise
     finally:
         await delete_subscriptions(session, made)
+
+
+async def _published(publishing: Publishing, patience_s: float) -> bool:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience_s
+    while loop.time() < until:
+        publishing.request(1)
+        published = await publishing.next(until)
+        if published is not None and published.changes:
+            return True
+    return False

@@ -17,6 +17,8 @@ _KEEP_ALIVE_S: Final = 1.5
 MISSED_KEEP_ALIVES: Final = 3
 _LIFETIME_S: Final = 180.0
 """How long the server keeps a subscription that nobody asks about: a gateway that crashed is back by then."""
+_SHORT_LIFETIME_S: Final = 30.0
+"""Where nobody can come back for it: what it costs the server is soon free again."""
 _FASTEST: Final = 100
 _LEAST_QUEUE: Final = 10
 """Many servers report each change, however fast: a variable may be written several times within a sampling interval."""
@@ -30,10 +32,14 @@ def keep_alive_s(section: OpcuaDevice) -> float:
     return max(_KEEP_ALIVE_S, section.timeout)
 
 
-def subscription(section: OpcuaDevice, publishing_s: float) -> ua.CreateSubscriptionParameters:
-    """Ask for a subscription (OPC 10000-4 section 5.14.2)."""
+def subscription(
+    section: OpcuaDevice, publishing_s: float, *, transfers: bool = True
+) -> ua.CreateSubscriptionParameters:
+    """Ask for a subscription (OPC 10000-4 section 5.14.2), which a later session takes over where it `transfers`."""
     keep_alives = max(1, math.floor(keep_alive_s(section) / publishing_s))
-    lifetime = max(MISSED_KEEP_ALIVES * keep_alives, math.ceil(_LIFETIME_S / publishing_s))
+    lifetime = max(
+        MISSED_KEEP_ALIVES * keep_alives, math.ceil((_LIFETIME_S if transfers else _SHORT_LIFETIME_S) / publishing_s)
+    )
     return ua.CreateSubscriptionParameters(
         RequestedPublishingInterval=publishing_s * 1000,
         RequestedLifetimeCount=lifetime,
