@@ -182,15 +182,15 @@ class Follower:
             yield self._notification(subscription, published, gaps)
 
     def _unread(self, published: Published) -> tuple[int, ...]:
-        """Give the tags of a subscription that was taken over, once it has told what it had kept.
+        """Give the tags of which a subscription that was taken over told nothing, once it has told what it had kept.
 
         How they stood was forgotten with the link, and servers need not send it with a transfer.
         """
         subscription = self._subscriptions.get(published.subscription)
         if subscription is None or not subscription.unread or published.more:
             return ()
-        subscription.unread = False
-        return tuple(sorted(subscription.columns))
+        columns, subscription.unread = sorted(subscription.unread), set()
+        return tuple(columns)
 
     def _worth_asking(self, subscription: Subscription, published: Published, missing: int) -> list[int]:
         """Give the numbers of missing messages, of those that the server says it has if it says so."""
@@ -217,6 +217,8 @@ class Follower:
         receipt = Receipt(subscription.id, published.sequence)
         self._memory.unsettled.add(receipt)
         self._has_data = self._has_data or bool(published.changes)
+        if subscription.unread:
+            subscription.unread.difference_update(column for column, _ in published.changes)
         self._unmonitored.note(published.changes)
         samples = in_samples(published.changes, self._names, self._connection.section.timestamp, rx)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}

@@ -17,7 +17,8 @@ class Subscription:
     """One subscription. `columns` are its tags, `items` the monitored item of each that the server monitors.
 
     `patience_s` is how long it may be silent, `heard` when it last spoke (monotonic). One that was `taken_over` from
-    an earlier session and has not `spoken` since may be dead at the server; its tags are `unread` until then, too.
+    an earlier session and has not `spoken` since may be dead at the server; of the tags in `unread` it has told
+    nothing since.
     """
 
     id: int
@@ -30,7 +31,7 @@ class Subscription:
     heard: float = 0.0
     taken_over: bool = False
     spoken: bool = False
-    unread: bool = False
+    unread: set[int] = field(default_factory=set)
 
     @classmethod
     def created(cls, section: OpcuaDevice, asked_s: float, made: ua.CreateSubscriptionResult) -> "Subscription":
@@ -58,6 +59,6 @@ class Subscription:
         columns: list[int] = known["columns"]
         items = {column: item for column, item in zip(columns, known["items"], strict=True) if item}
         found = cls(number, known["publishing_s"], known["patience_s"], columns, items, sequence)
-        found.taken_over = found.unread = True
+        found.taken_over, found.unread = True, set(columns)
         found.revised = Revisions(known["revised"])
         return found
