@@ -181,6 +181,11 @@ class Driver(ABC):
         """
         return _nothing()
 
+    @property
+    def farewell(self) -> Mapping[str, Bookmark | None]:
+        """The bookmarks to store when the connection is ended because we were asked to stop."""
+        return {}
+
     @abstractmethod
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions of the section's `tags` now.

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from gateway.drivers.base import Notification, Shared
@@ -12,9 +12,13 @@ from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session, open_session
-from gateway.drivers.opcua.subscription.subscription import Subscription, subscribe
+from gateway.drivers.opcua.subscription.fallback import why_poll
+from gateway.drivers.opcua.subscription.follower import Follower, follow
+from gateway.drivers.opcua.subscription.memory import Memory
+from gateway.drivers.opcua.subscription.trial import try_again
 from gateway.drivers.opcua.survey import survey
 from gateway.errors import DeviceError
+from gateway.model import Bookmark
 
 
 class OpcuaSubscriber(OpcuaDriver):
@@ -22,17 +26,27 @@ class OpcuaSubscriber(OpcuaDriver):
 
     subscribes = True
 
-    def __init__(self, connection: Connection, subscription: Subscription) -> None:
+    def __init__(self, connection: Connection, follower: Follower) -> None:
         super().__init__(connection)
-        self._subscription = subscription
+        self._follower = follower
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """How the server is followed, and what it made of our wishes."""
+        return {**super().details, **self._follower.details}
+
+    @property
+    def farewell(self) -> Mapping[str, Bookmark | None]:
+        """The subscriptions are deleted at the server: nobody need look for them."""
+        return self._follower.farewell
 
     def changes(self) -> AsyncIterator[Notification]:
         """Give what the server notifies, until the connection ends. Raises DeviceError when it does."""
-        return self._subscription.changes()
+        return self._follower.changes(self.read)
 
     def acknowledge(self, receipt: Any) -> None:
         """Note that the notification with this receipt is on disk; the next PublishRequest tells the server."""
-        self._subscription.acknowledge(receipt)
+        self._follower.acknowledge(receipt)
 
 
 @contextlib.asynccontextmanager
@@ -44,8 +58,9 @@ async def open_device(
     The keys of the secure channel are used for `channel_s` seconds at most, and renewed before.
     """
     async with open_session(section, shared, channel_s) as session:
-        driver = await _driver(await _connected(section, session, shared))
         try:
+            connection = await _connected(section, session, shared)
+            driver = await _driver(connection)
             async with asyncio.TaskGroup() as group:
                 keepers = [
                     group.create_task(session.renew(), name=f"opcua[{section.name}].renew"),
@@ -54,6 +69,8 @@ async def open_device(
                         keep_identity(section, shared.gateway_id), name=f"opcua[{section.name}].certificate"
                     ),
                 ]
+                if section.mode == "subscribe" and not driver.subscribes:
+                    keepers.append(group.create_task(try_again(connection), name=f"opcua[{section.name}].trial"))
                 try:
                     yield driver
                 finally:
@@ -61,7 +78,11 @@ async def open_device(
                         keeper.cancel()
         except BaseExceptionGroup as group_error:
             first = _telling(group_error)
+            session.keeps_subscriptions = isinstance(first, Exception) and Memory.of(connection.memory).transfers
             raise first from first.__cause__
+        except DeviceError:
+            session.keeps_subscriptions = True
+            raise
 
 
 def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -78,6 +99,15 @@ async def _connected(section: OpcuaDevice, session: Session, shared: Shared) -> 
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:
+    """Follow what the server notifies; read instead where the config says so, or its subscriptions are of no use."""
     if connection.section.mode == "poll":
         return OpcuaDriver(connection)
-    return OpcuaSubscriber(connection, await subscribe(connection))
+    why = why_poll(connection)
+    if not why:
+        try:
+            return OpcuaSubscriber(connection, await follow(connection))
+        except DeviceError as error:
+            why = why_poll(connection, error)
+            if not why:
+                raise
+    return OpcuaDriver(connection, why)

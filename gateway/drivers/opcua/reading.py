@@ -22,9 +22,10 @@ _NODE_ID_UNKNOWN: Final = DataValue(NO_VALUE, StatusCodes.BadNodeIdUnknown, None
 
 
 class OpcuaDriver(Driver):
-    """An open session from which nodes are read."""
+    """An open session from which nodes are read; `why` says why, where the config wants a subscription."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, why: str = "") -> None:
+        self._why = why
         self._connection = connection
         self._session = connection.session
         self._names = tuple(tag.name for tag in connection.section.tags)
@@ -42,7 +43,7 @@ class OpcuaDriver(Driver):
     @property
     def details(self) -> Mapping[str, Any]:
         """How the server is read."""
-        return {"mode": "subscribe" if self.subscribes else "poll"}
+        return {"mode": "subscribe" if self.subscribes else "poll"} | ({"why": self._why} if self._why else {})
 
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions now; one sample for each millisecond that the server's values are from.

@@ -46,6 +46,8 @@ class Session:
         self.address = section.address
         self.timeout = section.timeout
         self.setup_timeout = max(_STEP_S, section.timeout)
+        self.keeps_subscriptions = False
+        """Whether the server is to keep the subscriptions when the session is closed: the next one takes them over."""
         self._client = client
         self._protocol = protocol
         self._heard = asyncio.get_running_loop().time()
@@ -127,6 +129,7 @@ async def open_session(section: OpcuaDevice, shared: Shared, channel_s: float) -
         identity = await asyncio.to_thread(load_identity, section, shared.gateway_id)
     step = max(_STEP_S, section.timeout)
     client = client_of(section, step, channel_s)
+    session = None
     try:
         with device_errors(section.address, str(identity.path) if identity else ""):
             async with asyncio.timeout(_STEPS * step):
@@ -134,16 +137,20 @@ async def open_session(section: OpcuaDevice, shared: Shared, channel_s: float) -
                 protocol = client.uaclient.protocol
                 if protocol is None:
                     raise ConnectionResetError
-        yield Session(client, protocol, section)
+        session = Session(client, protocol, section)
+        yield session
     finally:
-        await _close(client)
+        await _close(client, keeps_subscriptions=session is not None and session.keeps_subscriptions)
 
 
-async def _close(client: Client) -> None:
-    """Say goodbye, if the server listens, so that it frees the session and its subscriptions at once."""
+async def _close(client: Client, *, keeps_subscriptions: bool) -> None:
+    """Say goodbye, if the server listens, so that it frees the session, and its subscriptions, at once."""
     try:
         async with asyncio.timeout(_CLOSE_S):
-            await client.close_session()
+            if keeps_subscriptions:
+                await client.uaclient.close_session(False)
+            else:
+                await client.close_session()
             await client.close_secure_channel()
     except (OSError, *PROTOCOL_ERRORS):
         pass  # there is nobody left to say it to

@@ -14,25 +14,39 @@ _LIMITS: Final = {
     Service.READ: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
     Service.MONITOR: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
 }
-_BASICS: Final = read_request(
-    [standard_node(ObjectIds.Server_NamespaceArray), *(standard_node(number) for number in _LIMITS.values())]
+_FACTS: Final = (
+    ObjectIds.Server_NamespaceArray,
+    ObjectIds.Server_ServerStatus_StartTime,
+    ObjectIds.Server_ServerCapabilities_MaxMonitoredItemsPerSubscription,
 )
+_BASICS: Final = read_request(standard_node(number) for number in (*_FACTS, *_LIMITS.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a server says of itself: its namespaces, by index, and how much it takes in one request."""
+    """What a server says of itself: its namespaces, by index, and how much it takes in one request.
+
+    `started` is since when it runs (ms since the Unix epoch), None if it does not say; `items_per_subscription` is 0
+    where it announces no limit.
+    """
 
     namespaces: tuple[str, ...]
     limits: Limits
+    started: int | None = None
+    items_per_subscription: int = 0
 
 
 async def survey(session: Session) -> Server:
     """Ask the server for what everything else needs. Raises DeviceError."""
     body = await session.ask(_BASICS, session.setup_timeout)
     with device_errors(session.address):
-        namespaces, *given = (value.value for value in read_response(body))
+        namespaces, started, most, *given = (value.value for value in read_response(body))
     limits = Limits()
     for service, limit in zip(_LIMITS, given, strict=True):
         limits.tell(service, limit)
-    return Server(tuple(namespaces) if isinstance(namespaces, list) else (), limits)
+    return Server(
+        tuple(namespaces) if isinstance(namespaces, list) else (),
+        limits,
+        started if isinstance(started, int) else None,
+        most if isinstance(most, int) else 0,
+    )

@@ -156,6 +156,8 @@ class Peer:
     async def _end(self) -> None:
         for session in list(self.server.iserver._external_sessions.values()):
             await session.close_session(delete_subs=True)
+        for subscription in self.subscriptions:  # of sessions that were closed, or lost, without them
+            await self.server.iserver.subscription_service.delete_subscriptions([subscription.data.SubscriptionId])
         await self.server.stop()
 
     async def add(self, **variables: Any) -> None:
