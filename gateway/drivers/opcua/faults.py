@@ -51,9 +51,23 @@ _CONFIG: Final = {
 _HINTS: Final = {
     "BadTooManySessions": "The server has no free session: close other clients, or raise its limit.",
     "BadMaxConnectionsReached": "The server has no free connection: close other clients, or raise its limit.",
+    "BadTcpServerTooBusy": "The server is overloaded: close other clients, or lengthen intervals.",
     "BadTooManySubscriptions": "The server has no free subscription: close other clients, or raise its limit.",
     "BadShutdown": "The server is shutting down.",
 }
+_CROWDED: Final = frozenset(
+    {
+        "BadTooManySessions",
+        "BadMaxConnectionsReached",
+        "BadTcpServerTooBusy",
+        "BadTcpNotEnoughResources",
+        "BadTooManySubscriptions",
+    }
+)
+_CROWDED_S: Final = 5.0
+"""First pause, in seconds, for a server that has no room: each attempt costs it the resources that it lacks."""
+_LOGIN_S: Final = 30.0
+"""First pause, in seconds, after a refused login: many PLCs lock an account after a few wrong passwords."""
 
 
 @contextlib.contextmanager
@@ -100,7 +114,8 @@ def refused(code: int, address: str, certificate: str = "") -> DeviceError:
         return DeviceError(
             f"{address} refuses the connection: {name}", reason=name, state=DeviceState.CONFIG_ERROR, do=_CONFIG[name]
         )
-    return DeviceError(f"{address} refuses: {name}", reason=name, do=_HINTS.get(name, ""))
+    pause = _CROWDED_S if name in _CROWDED else 0.0
+    return DeviceError(f"{address} refuses: {name}", reason=name, do=_HINTS.get(name, ""), retry_after_s=pause)
 
 
 def login_refused(address: str, name: str) -> DeviceError:
@@ -110,4 +125,5 @@ def login_refused(address: str, name: str) -> DeviceError:
         reason=name,
         state=DeviceState.AUTH_ERROR,
         do="Check username and password of the device, and the user's rights at the server.",
+        retry_after_s=_LOGIN_S,
     )
