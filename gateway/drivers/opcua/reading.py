@@ -42,7 +42,11 @@ class OpcuaDriver(Driver):
     @property
     def details(self) -> Mapping[str, Any]:
         """How the server is read."""
-        return {"mode": "subscribe" if self.subscribes else "poll"}
+        connection = self._connection
+        product = {"server": connection.server.product} if connection.server.product else {}
+        limits = {"limits": connection.server.limits.document} if connection.server.limits.document else {}
+        mode = "subscribe" if self.subscribes else "poll"
+        return {"mode": mode, "address": self.address, **product, **connection.watch.details, **limits}
 
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions now; one sample for each millisecond that the server's values are from.
@@ -54,7 +58,10 @@ class OpcuaDriver(Driver):
         values = await in_chunks(self._connection.server.limits, Service.READ, [node for _, node in known], self._ask)
         readings = [(column, _NODE_ID_UNKNOWN) for column in columns if nodes[column] is None]
         readings += zip((column for column, _ in known), values, strict=True)
-        return in_samples(readings, self._names, self.section.timestamp, time.time_ns() // 1_000_000)
+        rx = time.time_ns() // 1_000_000
+        if self._connection.local_clock is not None:
+            readings = self._connection.local_clock.converted(readings, rx)
+        return in_samples(readings, self._names, self.section.timestamp, rx)
 
     async def _ask(self, nodes: Sequence[ua.NodeId]) -> list[DataValue]:
         body = await self._session.ask(read_request(nodes))

@@ -20,6 +20,7 @@ from gateway.drivers.base import NOTIFICATIONS_LOST, Notification
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.faults import CONNECTION_LOST, device_errors, refused
 from gateway.drivers.opcua.limits import Service, in_chunks
+from gateway.drivers.opcua.local_time import LocalClock
 from gateway.drivers.opcua.messages import Published, publish_response
 from gateway.drivers.opcua.samples import in_samples
 from gateway.drivers.opcua.section import OpcuaDevice
@@ -53,7 +54,10 @@ class Receipt(NamedTuple):
 class Subscription:
     """A subscription with its monitored items; `refused` names the tags that the server will not monitor, and why."""
 
-    def __init__(self, session: Session, section: OpcuaDevice, created: ua.CreateSubscriptionResult) -> None:
+    def __init__(
+        self, session: Session, section: OpcuaDevice, created: ua.CreateSubscriptionResult, local: LocalClock | None
+    ) -> None:
+        self._local = local
         self.id: int = created.SubscriptionId
         self.refused: dict[str, str] = {}
         self._session = session
@@ -138,7 +142,8 @@ class Subscription:
         gaps = [*self._lost(published, rx), *self._overflowed(published, rx)]
         if published.keep_alive and not gaps:
             return None
-        samples = in_samples(published.changes, self._names, self._section.timestamp, rx)
+        changes = published.changes if self._local is None else self._local.converted(published.changes, rx)
+        samples = in_samples(changes, self._names, self._section.timestamp, rx)
         receipt = None if published.keep_alive else Receipt(published.subscription, published.sequence)
         return Notification(samples, tuple(gaps), receipt)
 
@@ -165,7 +170,7 @@ async def subscribe(connection: Connection) -> Subscription:
     answer = await session.ask_for(
         ua.CreateSubscriptionRequest(Parameters=_wishes(section)), ua.CreateSubscriptionResponse
     )
-    subscription = Subscription(session, section, answer.Parameters)
+    subscription = Subscription(session, section, answer.Parameters, connection.local_clock)
     publishing_s = answer.Parameters.RevisedPublishingInterval / 1000
     known = [column for column, node in enumerate(nodes) if node is not None]
     subscription.refused.update(
