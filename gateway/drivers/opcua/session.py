@@ -19,7 +19,7 @@ from asyncua.ua.ua_binary import struct_from_binary
 
 from gateway.drivers.base import Shared
 from gateway.drivers.opcua.connect import client_of, connect, drop
-from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors
+from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors, plain_cancellation
 from gateway.drivers.opcua.pacer import Pacer
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.security import pki
@@ -128,7 +128,8 @@ async def open_session(section: OpcuaDevice, shared: Shared, channel_s: float) -
     try:
         with device_errors(section.address, str(identity.path) if identity else ""):
             async with asyncio.timeout(_STEPS * step):
-                await connect(client, section, identity, shared.gateway_id)
+                with plain_cancellation():
+                    await connect(client, section, identity, shared.gateway_id)
                 protocol = client.uaclient.protocol
                 if protocol is None:
                     raise ConnectionResetError
@@ -146,8 +147,9 @@ async def _close(client: Client) -> None:
     """Say goodbye, if the server listens, so that it frees the session and its subscriptions at once."""
     try:
         async with asyncio.timeout(_CLOSE_S):
-            await client.close_session()
-            await client.close_secure_channel()
+            with plain_cancellation():
+                await client.close_session()
+                await client.close_secure_channel()
     except (OSError, *PROTOCOL_ERRORS):
         pass  # there is nobody left to say it to
     finally:
