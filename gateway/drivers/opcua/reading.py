@@ -20,6 +20,8 @@ from gateway.model import Sample
 
 _NODE_ID_UNKNOWN: Final = DataValue(NO_VALUE, StatusCodes.BadNodeIdUnknown, None, None)
 
+_KEPT_REQUESTS: Final = 256
+
 
 class OpcuaDriver(Driver):
     """An open session from which nodes are read."""
@@ -27,6 +29,7 @@ class OpcuaDriver(Driver):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._session = connection.session
+        self._requests: dict[tuple[int, ...], ua.ReadRequest] = {}
         self._names = tuple(tag.name for tag in connection.section.tags)
 
     @property
@@ -55,7 +58,8 @@ class OpcuaDriver(Driver):
         """
         nodes = self._connection.nodes
         known = [(column, node) for column in columns if (node := nodes[column]) is not None]
-        values = await in_chunks(self._connection.server.limits, Service.READ, [node for _, node in known], self._ask)
+        asked = [column for column, _ in known]
+        values = await in_chunks(self._connection.server.limits, Service.READ, asked, self._ask)
         readings = [(column, _NODE_ID_UNKNOWN) for column in columns if nodes[column] is None]
         readings += zip((column for column, _ in known), values, strict=True)
         rx = time.time_ns() // 1_000_000
@@ -63,7 +67,18 @@ class OpcuaDriver(Driver):
             readings = self._connection.local_clock.converted(readings, rx)
         return in_samples(readings, self._names, self.section.timestamp, rx)
 
-    async def _ask(self, nodes: Sequence[ua.NodeId]) -> list[DataValue]:
-        body = await self._session.ask(read_request(nodes))
+    async def _ask(self, columns: Sequence[int]) -> list[DataValue]:
+        body = await self._session.ask(self._request(tuple(columns)))
         with device_errors(self.address):
             return read_response(body)
+
+    def _request(self, columns: tuple[int, ...]) -> ua.ReadRequest:
+        """Give the request for these columns; the same columns are due again and again."""
+        request = self._requests.get(columns)
+        if request is None:
+            if len(self._requests) >= _KEPT_REQUESTS:
+                self._requests.clear()
+            nodes = self._connection.nodes
+            request = read_request(node for column in columns if (node := nodes[column]) is not None)
+            self._requests[columns] = request
+        return request

@@ -32,7 +32,7 @@ async def open_best(
     memory = shared.memory.setdefault(section.name, {})
     ranks: dict[str, Rank] = {}
     errors: list[DeviceError] = []
-    servers = [section.model_copy(update={"endpoint": endpoint}) for endpoint in section.endpoints]
+    servers = [section.model_copy(update={"endpoint": endpoint}) for endpoint in section.urls]
     for server in servers:
         async with contextlib.AsyncExitStack() as stack:
             try:
@@ -57,7 +57,7 @@ async def _open(
     section: OpcuaDevice, shared: Shared, channel_s: float, memory: MutableMapping[str, Any]
 ) -> AsyncIterator[tuple[Session, "ServerWatch"]]:
     async with open_session(section, shared, channel_s) as session:
-        watch = ServerWatch(session, memory, alone=len(section.endpoints) == 1)
+        watch = ServerWatch(session, memory, alone=len(section.urls) == 1)
         await watch.look()
         watch.judge()
         watch.settle()

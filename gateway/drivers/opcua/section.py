@@ -83,7 +83,7 @@ class OpcuaDevice(Checked, DeviceSection):
         return join(parts.hostname or "", parts.port or DEFAULT_PORT)
 
     @property
-    def endpoints(self) -> tuple[str, ...]:
+    def urls(self) -> tuple[str, ...]:
         """The addresses of the redundant servers, in order of preference."""
         parts = urlsplit(self.endpoint)
         others = (parse_host_and_port(text) for text in self.hosts)

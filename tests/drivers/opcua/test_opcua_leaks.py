@@ -69,3 +69,22 @@ async def test_200_connects_that_are_cancelled_at_random_leave_nothing(peer: Pee
 
     await assert_nothing_stays(attempt)
     assert len(peer.server.iserver._external_sessions) == 0
+
+
+async def test_connects_to_a_server_that_falls_silent_at_any_moment_leave_nothing(peer: Peer) -> None:
+    device, dice = section(peer, [], max_requests_per_second=10_000), random.Random(5)
+
+    async def attempt() -> None:
+        async def silence() -> None:
+            await asyncio.sleep(dice.uniform(0.0, 0.03))
+            peer.wire.freeze()
+
+        async with asyncio.TaskGroup() as group:
+            silencing = group.create_task(silence())
+            with contextlib.suppress(TimeoutError, DeviceError):
+                async with asyncio.timeout(0.035):
+                    await open_and_close(device)
+            await silencing
+        peer.wire.resume()
+
+    await assert_nothing_stays(attempt, 50)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncua
@@ -21,6 +22,7 @@ async def tell(peer: Peer, *, state: int = 0, level: int = 255) -> None:
     ids = ua.ObjectIds
     for number, value in (
         (ids.Server_ServerStatus_State, ua.Variant(state, ua.VariantType.Int32)),
+        (ids.Server_ServerStatus_CurrentTime, ua.Variant(datetime.now(UTC) - timedelta(seconds=37))),
         (ids.Server_ServiceLevel, ua.Variant(level, ua.VariantType.Byte)),
     ):
         await peer.server.write_attribute_value(ua.NodeId(number), ua.DataValue(value))
@@ -44,7 +46,7 @@ async def test_health_shows_what_the_server_says_of_itself(peer: Peer) -> None:
     async with telling(peer, level=120), asyncio.timeout(BOUND_S), section(peer, ["speed"]).open(shared()) as driver:
         details = driver.details
     assert (details["mode"], details["server_state"], details["service_level"]) == ("poll", "Running", 120)
-    assert isinstance(details["clock_offset_s"], float)
+    assert details["clock_offset_s"] == pytest.approx(-37, abs=10)
     assert details["server"]
 
 
