@@ -10,13 +10,15 @@ from gateway.drivers.opcua.connect import CHANNEL_S, keep_identity
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
+from gateway.drivers.opcua.redundancy import open_best
 from gateway.drivers.opcua.section import OpcuaDevice
-from gateway.drivers.opcua.session import Session, open_session
+from gateway.drivers.opcua.session import Session
 from gateway.drivers.opcua.subscription.fallback import why_poll
 from gateway.drivers.opcua.subscription.follower import Follower, follow
 from gateway.drivers.opcua.subscription.memory import Memory
 from gateway.drivers.opcua.subscription.trial import try_again
 from gateway.drivers.opcua.survey import survey
+from gateway.drivers.opcua.watch import Watch
 from gateway.errors import DeviceError
 from gateway.model import Bookmark
 
@@ -57,14 +59,14 @@ async def open_device(
 
     The keys of the secure channel are used for `channel_s` seconds at most, and renewed before.
     """
-    async with open_session(section, shared, channel_s) as session:
+    async with open_best(section, shared, channel_s) as (session, watch):
         try:
-            connection = await _connected(section, session, shared)
+            connection = await _connected(section, session, watch, shared)
             driver = await _driver(connection)
             async with asyncio.TaskGroup() as group:
                 keepers = [
                     group.create_task(session.renew(), name=f"opcua[{section.name}].renew"),
-                    group.create_task(session.probe(), name=f"opcua[{section.name}].probe"),
+                    group.create_task(watch.keep_looking(), name=f"opcua[{section.name}].watch"),
                     group.create_task(
                         keep_identity(section, shared.gateway_id), name=f"opcua[{section.name}].certificate"
                     ),
@@ -90,12 +92,12 @@ def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return next((error for error in group.exceptions if not isinstance(error, DeviceError)), group.exceptions[0])
 
 
-async def _connected(section: OpcuaDevice, session: Session, shared: Shared) -> Connection:
+async def _connected(section: OpcuaDevice, session: Session, watch: Watch, shared: Shared) -> Connection:
     """Learn what the server tells of itself and of the tags."""
-    server = await survey(session)
-    nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
     memory = shared.memory.setdefault(section.name, {})
-    return Connection(section, session, server, nodes, memory, lambda: shared.bookmarks(section.name))
+    server = await survey(session, memory, section.limits)
+    nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
+    return Connection(section, session, watch, server, nodes, memory, lambda: shared.bookmarks(section.name))
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:

@@ -225,10 +225,12 @@ async def no_act(driver: Any) -> None:
     """Do nothing with an open device."""
 
 
-async def failure(device: OpcuaDevice, act: Callable[[Any], Awaitable[Any]] = no_act) -> DeviceError:
+async def failure(
+    device: OpcuaDevice, act: Callable[[Any], Awaitable[Any]] = no_act, shared: Shared = SHARED
+) -> DeviceError:
     """Open a device, do something with it, and give the DeviceError that comes of it."""
     try:
-        async with asyncio.timeout(BOUND_S), device.open(SHARED) as driver:
+        async with asyncio.timeout(BOUND_S), device.open(shared) as driver:
             await act(driver)
     except DeviceError as error:
         return error

@@ -220,7 +220,9 @@ class Follower:
         if subscription.unread:
             subscription.unread.difference_update(column for column, _ in published.changes)
         self._unmonitored.note(published.changes)
-        samples = in_samples(published.changes, self._names, self._connection.section.timestamp, rx)
+        local = self._connection.local_clock
+        changes = published.changes if local is None else local.converted(published.changes, rx)
+        samples = in_samples(changes, self._names, self._connection.section.timestamp, rx)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}
         return Notification(samples, gaps + self._overflowed(published, rx), receipt, marks)
 
