@@ -89,7 +89,7 @@ class Unmonitored:
         connection = self._connection
         if all(connection.nodes[column] is not None for column in columns):
             return
-        server = await survey(connection.session)
+        server = await survey(connection.session, connection.memory, connection.section.limits)
         if server.namespaces != connection.server.namespaces:
             text = f"{connection.session.address} has other namespaces now"
             raise DeviceError(text, reason=CONNECTION_LOST, do="Nothing: the nodes are looked up again.")
