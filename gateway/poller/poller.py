@@ -138,9 +138,9 @@ class Poller:
             if due.skipped:
                 self._tell_skipped(due.skipped, began - before)
             driver.expect(schedule.next)
-            samples = await driver.read(due.columns)
+            polled = await driver.poll(due.columns)
             self.component.cycle(loop.time() - began, driver)
-            self._store(samples)
+            self._store(polled.samples, polled.gaps, polled.bookmarks)
             self.component.show(self._shaper.bad)
 
     async def _pause(self, until: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from gateway.drivers.base import Notification, Shared
 from gateway.drivers.opcua.connect import CHANNEL_S
 from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.history.seams import Seams
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
 from gateway.drivers.opcua.section import OpcuaDevice
@@ -71,7 +72,8 @@ async def _connected(section: OpcuaDevice, session: Session, shared: Shared) -> 
     server = await survey(session)
     nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
     memory = shared.memory.setdefault(section.name, {})
-    return Connection(section, session, server, nodes, memory, lambda: shared.bookmarks(section.name))
+    seams = Seams(section, shared.bookmarks(section.name))
+    return Connection(section, session, server, nodes, memory, lambda: shared.bookmarks(section.name), seams)
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:

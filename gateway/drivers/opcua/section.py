@@ -47,6 +47,10 @@ class OpcuaDevice(Checked, DeviceSection):
     timezone: Annotated[str | None, later("set the PLC's clock to UTC, or write timestamp: gateway")] = Field(
         default=None, description="of a PLC clock that runs local time"
     )
+    history: bool = Field(
+        default=False,
+        description="read what an outage left out from the server's history; of tags that say no other",
+    )
     security: Security = Security()
     username: str | None = Field(default=None, min_length=1, description="omitted: anonymous")
     password: Secret | None = None
@@ -69,6 +73,10 @@ class OpcuaDevice(Checked, DeviceSection):
         own = self.security.pki_dir / "own" / "cert.der"
         return {} if self.is_insecure else {f"opcua client ({self.security.pki_dir})": own}
 
+    def history_of(self, tag: OpcuaTag) -> bool:
+        """Whether an outage's values of this tag are read from the server's history."""
+        return self.history if tag.history is None else tag.history
+
     def prepare(self) -> None:
         """Import asyncua."""
         import gateway.drivers.opcua.device  # noqa: F401
@@ -82,6 +90,9 @@ class OpcuaDevice(Checked, DeviceSection):
     def faults(self) -> Iterator[Fault]:
         """Give a login that cannot work, or that would show the password to anybody on the way."""
         yield from super().faults()
+        if self.timestamp != "source" and any(map(self.history_of, self.tags)):
+            text = "history is told by source timestamps; write timestamp: source, or history: false"
+            yield Fault(("timestamp",), text)
         if self.password is not None and self.username is None:
             yield Fault(("password",), "a password needs a username; write username: too")
         if self.username is not None and self.password is None:

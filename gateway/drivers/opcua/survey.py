@@ -13,6 +13,7 @@ from gateway.drivers.opcua.session import Session, read_request, standard_node
 _LIMITS: Final = {
     Service.READ: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
     Service.MONITOR: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
+    Service.HISTORY: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
 }
 _BASICS: Final = read_request(
     [standard_node(ObjectIds.Server_NamespaceArray), *(standard_node(number) for number in _LIMITS.values())]

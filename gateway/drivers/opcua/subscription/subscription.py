@@ -53,11 +53,13 @@ class Receipt(NamedTuple):
 class Subscription:
     """A subscription with its monitored items; `refused` names the tags that the server will not monitor, and why."""
 
-    def __init__(self, session: Session, section: OpcuaDevice, created: ua.CreateSubscriptionResult) -> None:
+    def __init__(self, connection: Connection, created: ua.CreateSubscriptionResult) -> None:
+        session, section = connection.session, connection.section
         self.id: int = created.SubscriptionId
         self.refused: dict[str, str] = {}
         self._session = session
         self._section = section
+        self._seams = connection.seams
         self._names = tuple(tag.name for tag in section.tags)
         revised_s = created.RevisedPublishingInterval * created.RevisedMaxKeepAliveCount / 1000
         keep_alive_s = max(revised_s, _KEEP_ALIVE_TIMEOUTS * section.timeout)
@@ -135,12 +137,15 @@ class Subscription:
 
     def _notification(self, published: Published) -> Notification | None:
         rx = time.time_ns() // 1_000_000
-        gaps = [*self._lost(published, rx), *self._overflowed(published, rx)]
+        lost = self._lost(published, rx)
+        if lost:
+            self._seams.tear()
+        gaps = [*lost, *self._overflowed(published, rx)]
         if published.keep_alive and not gaps:
             return None
         samples = in_samples(published.changes, self._names, self._section.timestamp, rx)
         receipt = None if published.keep_alive else Receipt(published.subscription, published.sequence)
-        return Notification(samples, tuple(gaps), receipt)
+        return Notification(samples, tuple(gaps), receipt, self._seams.note(published.changes))
 
     def _lost(self, published: Published, rx: int) -> list[Gap]:
         """Tell of messages that the server sent and that never came."""
@@ -165,7 +170,7 @@ async def subscribe(connection: Connection) -> Subscription:
     answer = await session.ask_for(
         ua.CreateSubscriptionRequest(Parameters=_wishes(section)), ua.CreateSubscriptionResponse
     )
-    subscription = Subscription(session, section, answer.Parameters)
+    subscription = Subscription(connection, answer.Parameters)
     publishing_s = answer.Parameters.RevisedPublishingInterval / 1000
     known = [column for column, node in enumerate(nodes) if node is not None]
     subscription.refused.update(
