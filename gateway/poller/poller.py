@@ -183,7 +183,8 @@ class Poller:
             self._look.clear()
             self._notice_drops()
             if silent := self._shaper.stale(loop.time()):
-                self._store(await driver.read(silent))
+                polled = await driver.poll(silent)
+                self._store(polled.samples, polled.gaps, polled.bookmarks)
                 self.component.show(self._shaper.bad)
 
     def _store(

@@ -31,6 +31,11 @@ class OpcuaSubscriber(OpcuaDriver):
         """Give what the server notifies, until the connection ends. Raises DeviceError when it does."""
         return self._subscription.changes()
 
+    async def poll(self, columns: tuple[int, ...]) -> Notification:
+        """Read tags that were not notified of late: what is read may overtake notifications that are on their way."""
+        readings = await self._read(columns)
+        return Notification(self._in_samples(readings), bookmarks=self._connection.seams.aside(readings))
+
     def acknowledge(self, receipt: Any) -> None:
         """Note that the notification with this receipt is on disk; the next PublishRequest tells the server."""
         self._subscription.acknowledge(receipt)

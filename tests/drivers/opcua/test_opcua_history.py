@@ -4,13 +4,17 @@ import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import asyncua
 import pytest
 from opcua_archive import archived, at, device, gateway, has, incomplete, killed, numbers, until
 from opcua_peer import Peer
 
 from gateway.drivers.opcua.history import filling
 from gateway.model import Gap, Sample
+
+ua: Any = asyncua.ua
 
 
 @pytest.fixture(autouse=True)
@@ -181,4 +185,38 @@ async def test_values_that_overflowed_the_servers_queue_are_read_back(peer: Peer
             plc.keep("count", 5)
             await peer.write("count", 5, status=0x480, ts=at(5))
             rows = await until(on, has(*range(6)))
+    assert numbers(rows, "history") == [1, 2, 3, 4]
+
+
+async def test_messages_that_were_lost_on_the_way_are_read_back(peer: Peer, tmp_path: Path) -> None:
+    """What the gateway reads at once after a loss is not read back a second time."""
+    async with archived(peer) as plc:
+        await plc.add("count")
+        async with gateway(tmp_path, device(peer, "count")) as on:
+            await until(on, has(0))
+            (subscription,) = peer.subscriptions
+            subscription._notification_seq += 2  # as if two messages had been sent and never came
+            for number in range(1, 5):
+                plc.keep("count", number)
+            await plc.set("count", 5)
+            await until(on, lambda rows: any(isinstance(row, Gap) for row in rows))
+            await plc.set("count", 6)
+            rows = await until(on, has(*range(7)))
+    assert numbers(rows, "history") == [1, 2, 3, 4]
+
+
+async def test_a_subscription_that_the_server_ended_costs_nothing(peer: Peer, tmp_path: Path) -> None:
+    async with archived(peer) as plc:
+        await plc.add("count")
+        async with gateway(tmp_path, device(peer, "count")) as on:
+            await until(on, has(0))
+            (subscription,) = peer.subscriptions
+            ended = on.pollers["plc"].component.reconnects
+            for number in range(1, 5):
+                plc.keep("count", number)
+            await subscription.enqueue_statuschange(ua.StatusCode(ua.StatusCodes.BadTimeout))
+            subscription._startup = True  # publishes at once
+            await plc.set("count", 5)
+            rows = await until(on, has(*range(6)))
+            assert on.pollers["plc"].component.reconnects > ended
     assert numbers(rows, "history") == [1, 2, 3, 4]

@@ -1,13 +1,15 @@
 """Where the live data of each tag break off and begin again: the holes that the server's history may fill.
 
-Two kinds of bookmarks, stored in the transaction of the samples that they speak of, in the server's own 100 ns ticks:
-`at:<tag>` is the last source timestamp that was taken live; `hole:<begin>-<end>:<tag>` is a hole between two live
-values, and how far it is filled. A crash anywhere leaves neither a duplicate nor a hole that nobody knows of.
+Bookmarks are stored in the transaction of the samples that they speak of, in the server's own 100 ns ticks: `at:<tag>`
+is the last source timestamp that was taken live; `hole:<begin>-<end>:<tag>` is a hole between two live values, and how
+far it is filled; `read:<tag>` are values that were read beside a subscription, which has not come so far yet. A crash
+anywhere leaves neither a duplicate nor a hole that nobody knows of.
 """
 
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from gateway.drivers.opcua.section import OpcuaDevice
@@ -16,6 +18,9 @@ from gateway.model import Bookmark
 
 _AT: Final = "at:"
 _HOLE: Final = "hole:"
+_READ: Final = "read:"
+_MOST_READ: Final = 8
+"""A subscription soon comes to what was read beside it, and then it is forgotten."""
 _TICKS_PER_MS: Final = 10_000
 _EPOCH_MS: Final = 11_644_473_600_000
 _DAY: Final = 864_000_000_000
@@ -61,6 +66,7 @@ class Seams:
         self.opened = asyncio.Event()
         self._names = {column: tag.name for column, tag in enumerate(section.tags) if section.history_of(tag)}
         self._at: dict[int, int] = {}
+        self._read: dict[int, list[int]] = {}
         self._torn = set(self._names)
         # A clock that once ran far ahead would else keep the tag without history until its time has come.
         latest = (time.time_ns() // 1_000_000 + _EPOCH_MS) * _TICKS_PER_MS + _DAY
@@ -68,8 +74,10 @@ class Seams:
             at = bookmarks.get(_AT + name)
             if isinstance(at, int) and at < latest:
                 self._at[column] = at
+            if read := bookmarks.get(_READ + name):
+                self._read[column] = [int(ticks) for ticks in str(read).split()]
         names = set(self._names.values())
-        kept = {name: name.partition(":")[2] for name in bookmarks if name.startswith(_AT)}
+        kept = {name: name.partition(":")[2] for name in bookmarks if name.startswith((_AT, _READ))}
         kept |= {hole.bookmark: hole.tag for hole in holes_of(bookmarks)}
         self.gone: dict[str, Bookmark | None] = {mark: None for mark, tag in kept.items() if tag not in names}
         """Forgets what is stored of tags that are not there any more, or have no history any more."""
@@ -105,9 +113,39 @@ class Seams:
                 continue
             if column in self._torn or value.overflowed:
                 self._torn.discard(column)
-                if at is not None and ticks > at + 1:
-                    marks[Hole(name, at, ticks, at).bookmark] = at
-                    self.opened.set()
+                if at is not None:
+                    marks |= self._opened(column, at, ticks)
+            if column in self._read:
+                marks |= self._keep_read(column, ticks, [])
             if ticks != at:
                 self._at[column] = marks[_AT + name] = ticks
         return marks
+
+    def aside(self, readings: Iterable[tuple[int, DataValue]]) -> dict[str, Bookmark | None]:
+        """Look at values that are stored though the live ones have not come so far; give the bookmarks as `note`."""
+        marks: dict[str, Bookmark | None] = {}
+        for column, value in readings:
+            if column in self._names and value.ticks is not None and value.ticks not in self._read.get(column, ()):
+                marks |= self._keep_read(column, self._at.get(column, 0), [value.ticks])
+        return marks
+
+    def _opened(self, column: int, begin: int, end: int) -> dict[str, Bookmark | None]:
+        """Give the holes from `begin` to `end`: around the values that were read in between."""
+        ends = [*sorted(ticks for ticks in self._read.get(column, ()) if begin < ticks < end), end]
+        holes = [
+            Hole(self._names[column], *pair, pair[0]) for pair in pairwise([begin, *ends]) if pair[1] - pair[0] > 1
+        ]
+        if holes:
+            self.opened.set()
+        return {hole.bookmark: hole.reached for hole in holes}
+
+    def _keep_read(self, column: int, at: int, more: list[int]) -> dict[str, Bookmark | None]:
+        """Remember what was read and lies beyond `at`."""
+        before = self._read.get(column, [])
+        after = sorted(ticks for ticks in [*before, *more] if ticks > at)[-_MOST_READ:]
+        if after == before:
+            return {}
+        self._read[column] = after
+        if not after:
+            del self._read[column]
+        return {_READ + self._names[column]: " ".join(map(str, after)) or None}

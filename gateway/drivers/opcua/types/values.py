@@ -53,10 +53,7 @@ INVALID_STRING: Final = Unusable("invalid-string")
 
 
 class DataValue(NamedTuple):
-    """A value with its StatusCode, and its timestamps in ms since the Unix epoch where the server gave them.
-
-    `ticks` is the source timestamp as the server wrote it: in 100 ns since 1601, by the server's clock.
-    """
+    """A value, its StatusCode, timestamps in ms since the Unix epoch if given; `ticks`: `source` in 100 ns since 1601."""
 
     value: Value | Unusable
     status: int
