@@ -33,8 +33,6 @@ class Archive(HistoryManager):
         self.refusals: dict[str, int] = {}
         self.asked: list[list[str]] = []
         self.released = 0
-        self.answering = asyncio.Event()
-        self.answering.set()
 
     @property
     def dictionary(self) -> HistoryDict:
@@ -42,7 +40,6 @@ class Archive(HistoryManager):
 
     async def read_history(self, params: Any) -> Any:
         self.asked.append([wanted.NodeId.Identifier for wanted in params.NodesToRead])
-        await self.answering.wait()
         if params.ReleaseContinuationPoints:
             self.released += len(params.NodesToRead)
             return [ua.HistoryReadResult() for _ in params.NodesToRead]

@@ -212,18 +212,21 @@ async def test_a_kill_in_the_middle_of_reading_back_leaves_neither_hole_nor_dupl
         assert incomplete(rows) == []
 
 
-async def test_live_data_flow_while_the_history_answers_slowly(peer: Peer, tmp_path: Path) -> None:
+async def test_live_data_flow_between_the_paced_pieces_of_history(
+    peer: Peer, tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    patch.setattr(filling, "_VALUES", 4)
+    patch.setattr(filling, "_PAUSE_S", 0.3)
     async with archived(peer) as plc:
         await outage(peer, tmp_path, plc, "count", length=20)
-        plc.archive.answering.clear()
         async with gateway(tmp_path, device(peer, "count")) as on:
             await until(on, has(20))
-            await peer.wire.seen("HistoryRead", 1)
-            for number in range(21, 30):
+            for number in range(21, 26):
                 await plc.set("count", number)
                 await until(on, has(number))
-            plc.archive.answering.set()
-            rows = await until(on, has(*range(30)))
+            assert 19 not in numbers(await on.stored("plc"), "history")
+            rows = await until(on, has(*range(26)))
+            assert on.pollers["plc"].component.reconnects == 0
         assert numbers(rows, "history") == list(range(1, 20))
 
 
