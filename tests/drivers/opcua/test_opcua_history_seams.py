@@ -127,7 +127,7 @@ class World:
             self.merge = None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.randoms(use_true_random=False), st.lists(st.sampled_from(EVENTS)))
 def test_stored_is_everything_exactly_once(dice: random.Random, events: list[str]) -> None:
     world = World(dice)
@@ -203,6 +203,16 @@ def test_what_was_read_beside_a_subscription_is_not_read_back() -> None:
     assert seams.note([(0, value(BEGIN + 9))]) == {
         f"hole:{BEGIN}-{BEGIN + 5}:a": BEGIN,
         f"hole:{BEGIN + 5}-{BEGIN + 9}:a": BEGIN + 5,
+        "read:a": None,
+        "at:a": BEGIN + 9,
+    }
+
+
+def test_a_tag_that_was_read_and_never_notified_has_its_hole_from_there() -> None:
+    marks = Seams(section("a"), {}).aside([(0, value(BEGIN))])
+    assert marks == {"read:a": str(BEGIN)}
+    assert Seams(section("a"), {"read:a": str(BEGIN)}).note([(0, value(BEGIN + 9))]) == {
+        f"hole:{BEGIN}-{BEGIN + 9}:a": BEGIN,
         "read:a": None,
         "at:a": BEGIN + 9,
     }

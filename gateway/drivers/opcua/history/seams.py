@@ -113,8 +113,10 @@ class Seams:
                 continue
             if column in self._torn or value.overflowed:
                 self._torn.discard(column)
-                if at is not None:
-                    marks |= self._opened(column, at, ticks)
+                # Of a tag that was read and never notified, what was read is the last that is known.
+                begin = min(self._read.get(column, ()), default=None) if at is None else at
+                if begin is not None and begin < ticks:
+                    marks |= self._opened(column, begin, ticks)
             if column in self._read:
                 marks |= self._keep_read(column, ticks, [])
             if ticks != at:

@@ -53,7 +53,7 @@ INVALID_STRING: Final = Unusable("invalid-string")
 
 
 class DataValue(NamedTuple):
-    """A value, its StatusCode, timestamps in ms since the Unix epoch if given; `ticks`: `source` in 100 ns since 1601."""
+    """A value, its StatusCode, timestamps in ms since the epoch or None; `ticks`: `source` in 100 ns since 1601."""
 
     value: Value | Unusable
     status: int
