@@ -195,6 +195,10 @@ class Driver(ABC):
         Raises DeviceError if the device as a whole cannot be read.
         """
 
+    async def poll(self, columns: tuple[int, ...]) -> Notification:
+        """Read the tags that are due, for the buffer: `read`, with the bookmarks to be stored with what it gave."""
+        return Notification(await self.read(columns))
+
     def expect(self, at: float) -> None:  # noqa: B027 -- a driver need not care
         """Note when the next read will come (monotonic seconds): what shares the line may use the time until then."""
 

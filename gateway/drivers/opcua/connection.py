@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncua import ua
 
+from gateway.drivers.opcua.history.seams import Seams
 from gateway.drivers.opcua.local_time import LocalClock
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
@@ -21,7 +22,7 @@ class Connection:
 
     `section` is the device's as it is at this server: with the tags that were found by browsing, and with what the
     server told of each. `nodes` has one node id for each tag; None where this server can have no such node. `memory`
-    outlives the connection, `bookmarks` outlive the gateway.
+    outlives the connection, `bookmarks` outlive the gateway. `seams` is shown every live value that is to be stored.
     """
 
     section: OpcuaDevice
@@ -31,6 +32,7 @@ class Connection:
     nodes: Sequence[ua.NodeId | None]
     memory: MutableMapping[str, Any]
     bookmarks: Callable[[], Mapping[str, Bookmark]]
+    seams: Seams
 
     @cached_property
     def local_clock(self) -> LocalClock | None:

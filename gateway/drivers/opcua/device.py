@@ -8,6 +8,7 @@ from typing import Any
 from gateway.drivers.base import Notification, Shared
 from gateway.drivers.opcua.connect import CHANNEL_S, keep_identity
 from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.history.seams import Seams
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
 from gateway.drivers.opcua.redundancy import open_best
@@ -44,7 +45,12 @@ class OpcuaSubscriber(OpcuaDriver):
 
     def changes(self) -> AsyncIterator[Notification]:
         """Give what the server notifies, until the connection ends. Raises DeviceError when it does."""
-        return self._follower.changes(self.read)
+        return self._follower.changes(self.poll)
+
+    async def poll(self, columns: tuple[int, ...]) -> Notification:
+        """Read tags that were not notified of late: what is read may overtake notifications that are on their way."""
+        readings = await self._read(columns)
+        return Notification(self._in_samples(readings), bookmarks=self._connection.seams.aside(readings))
 
     def acknowledge(self, receipt: Any) -> None:
         """Note that the notification with this receipt is on disk; the next PublishRequest tells the server."""
@@ -97,7 +103,8 @@ async def _connected(section: OpcuaDevice, session: Session, watch: Watch, share
     memory = shared.memory.setdefault(section.name, {})
     server = await survey(session, memory, section.limits)
     nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
-    return Connection(section, session, watch, server, nodes, memory, lambda: shared.bookmarks(section.name))
+    seams = Seams(section, shared.bookmarks(section.name))
+    return Connection(section, session, watch, server, nodes, memory, lambda: shared.bookmarks(section.name), seams)
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:

@@ -1,4 +1,4 @@
-"""The two answers that carry readings, taken apart: ReadResponse and PublishResponse (OPC 10000-4)."""
+"""The answers that carry readings, taken apart: ReadResponse, PublishResponse, HistoryReadResponse (OPC 10000-4)."""
 
 import struct
 from typing import Final, NamedTuple
@@ -14,6 +14,7 @@ _UINT32: Final = struct.Struct("<I")
 _INT32: Final = struct.Struct("<i")
 _DATA_CHANGE: Final = ObjectIds.DataChangeNotification_Encoding_DefaultBinary
 _STATUS_CHANGE: Final = ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
+_HISTORY_DATA: Final = ObjectIds.HistoryData_Encoding_DefaultBinary
 
 
 class Published(NamedTuple):
@@ -31,6 +32,14 @@ class Published(NamedTuple):
     status: int | None
     available: tuple[int, ...] = ()
     more: bool = False
+
+
+class Kept(NamedTuple):
+    """What a server kept of one node: a StatusCode, values, and where it would go on; empty if that was all."""
+
+    status: int
+    values: list[DataValue]
+    continuation: bytes
 
 
 def read_response(body: Buffer) -> list[DataValue]:
@@ -72,6 +81,25 @@ def _message(data: bytes, at: int, subscription: int, available: tuple[int, ...]
         elif kind == _STATUS_CHANGE:
             (status,) = _UINT32.unpack_from(data, begin)
     return Published(subscription, sequence, notifications == 0, changes, status, available)
+
+
+def history_response(body: Buffer) -> list[Kept]:
+    """Take apart a HistoryReadResponse (section 5.11.3) with raw values. Raises as `read_response` does."""
+    data, at = _after_header(body)
+    count, at = _count(data, at)
+    found = []
+    for _ in range(count):
+        (status,) = _UINT32.unpack_from(data, at)
+        length, begin = _count(data, at + 4)
+        kind, inside, at = _extension_object(data, begin + length)
+        values: list[DataValue] = []
+        if kind == _HISTORY_DATA:
+            number, inside = _count(data, inside)
+            for _ in range(number):
+                value, inside = decode_data_value(data, inside)
+                values.append(value)
+        found.append(Kept(status, values, data[begin : begin + length]))
+    return found
 
 
 def _after_header(body: Buffer) -> tuple[bytes, int]:

@@ -1,15 +1,16 @@
 """An open OPC UA device whose nodes are read: `mode: poll`, and what any other mode reads beside."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
-from gateway.drivers.base import Driver
+from gateway.drivers.base import Driver, Notification
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.faults import device_errors
+from gateway.drivers.opcua.history.filling import fill_holes
 from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.drivers.opcua.messages import read_response
 from gateway.drivers.opcua.samples import in_samples
@@ -57,12 +58,27 @@ class OpcuaDriver(Driver):
 
         Raises DeviceError if the link is lost or the server refuses a whole request.
         """
+        return self._in_samples(await self._read(columns))
+
+    async def poll(self, columns: tuple[int, ...]) -> Notification:
+        """Read the tags that are due, with the bookmarks of how far each was stored. Raises as `read` does."""
+        readings = await self._read(columns)
+        return Notification(self._in_samples(readings), bookmarks=self._connection.seams.note(readings))
+
+    def history(self) -> AsyncIterator[Notification]:
+        """Give what the server kept of each outage, for as long as the connection lasts."""
+        return fill_holes(self._connection)
+
+    async def _read(self, columns: tuple[int, ...]) -> list[tuple[int, DataValue]]:
         nodes = self._connection.nodes
         known = [(column, node) for column in columns if (node := nodes[column]) is not None]
         asked = [column for column, _ in known]
         values = await in_chunks(self._connection.server.limits, Service.READ, asked, self._ask)
         readings = [(column, _NODE_ID_UNKNOWN) for column in columns if nodes[column] is None]
         readings += zip((column for column, _ in known), values, strict=True)
+        return readings
+
+    def _in_samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
         rx = time.time_ns() // 1_000_000
         if self._connection.local_clock is not None:
             readings = self._connection.local_clock.converted(readings, rx)

@@ -76,6 +76,10 @@ class OpcuaDevice(Checked, DeviceSection):
     limits: dict[Service, Annotated[int, Field(ge=1, le=500)]] = Field(
         default_factory=dict, description="operations a request, where the server tells wrong limits or none"
     )
+    history: bool = Field(
+        default=False,
+        description="read what an outage left out from the server's history; of tags that say no other",
+    )
     security: Security = Security()
     username: str | None = Field(default=None, min_length=1, description="omitted: anonymous")
     password: Secret | None = None
@@ -117,6 +121,10 @@ class OpcuaDevice(Checked, DeviceSection):
             files[f"{self.name} user"] = CertificateFile(self.user_cert_file)
         return files
 
+    def history_of(self, tag: OpcuaTag) -> bool:
+        """Whether an outage's values of this tag are read from the server's history."""
+        return self.history if tag.history is None else tag.history
+
     def prepare(self) -> None:
         """Import asyncua."""
         import gateway.drivers.opcua.device  # noqa: F401
@@ -132,6 +140,9 @@ class OpcuaDevice(Checked, DeviceSection):
         yield from super().faults()
         if self.timezone is not None and self.timestamp != "source":
             yield Fault(("timezone",), "is about source timestamps; remove it, or write timestamp: source")
+        if self.timestamp != "source" and any(map(self.history_of, self.tags)):
+            text = "history is told by source timestamps; write timestamp: source, or history: false"
+            yield Fault(("timestamp",), text)
         if self.password is not None and self.username is None:
             yield Fault(("password",), "a password needs a username; write username: too")
         if self.username is not None and self.password is None:

@@ -45,6 +45,9 @@ class OpcuaTag(CheckedTag):
     queue: int | None = Field(
         default=None, ge=1, le=100_000, description="values the server keeps between two publishings; default: enough"
     )
+    history: bool | None = Field(
+        default=None, description="read from the server's history what an outage left out; default: the device's"
+    )
 
     @property
     def source(self) -> str:

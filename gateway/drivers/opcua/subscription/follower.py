@@ -30,14 +30,14 @@ from gateway.drivers.opcua.subscription.subscription import Subscription
 from gateway.drivers.opcua.subscription.unmonitored import Unmonitored
 from gateway.drivers.opcua.types.values import status_name
 from gateway.errors import DeviceError
-from gateway.model import Bookmark, Gap, Sample
+from gateway.model import Bookmark, Gap
 
 SUBSCRIPTION_LOST: Final = "subscription-lost"
 """The reason of a gap: what changed since `from` and was not notified by then, nobody knows."""
 _MOST_ASKED_AGAIN: Final = 100
 _TRANSFERRED: Final = "GoodSubscriptionTransferred"
 
-Read = Callable[[tuple[int, ...]], Awaitable[tuple[Sample, ...]]]
+Read = Callable[[tuple[int, ...]], Awaitable[Notification]]
 
 
 class Follower:
@@ -109,7 +109,7 @@ class Follower:
                 async for notification in self._taken(published):
                     yield notification
                 if columns := self._unread(published):
-                    yield Notification(await read(columns))
+                    yield await read(columns)
             self._watch()
             if (retried := await self._unmonitored.retry()) is not None:
                 yield retried
@@ -129,6 +129,7 @@ class Follower:
         """Give what was sent to the session before and is not stored, of each subscription that was taken over."""
         for subscription in self._subscriptions.values():
             if subscription.taken_over:
+                self._connection.seams.mend(subscription.columns)
                 async for published in kept(self._connection, self._recovered, subscription):
                     gaps = self._lost(subscription, subscription.sequence.missing(published.sequence))
                     yield self._notification(subscription, published, gaps)
@@ -203,6 +204,7 @@ class Follower:
         """Give up so many messages that are due and will not come."""
         if not count:
             return ()
+        self._connection.seams.tear()
         for step in range(min(count, _MOST_ASKED_AGAIN)):
             subscription.sequence.give_up(after(subscription.sequence.next, step))
         subscription.sequence.next = after(subscription.sequence.next, count)
@@ -224,6 +226,7 @@ class Follower:
         changes = published.changes if local is None else local.converted(published.changes, rx)
         samples = in_samples(changes, self._names, self._connection.section.timestamp, rx)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}
+        marks |= self._connection.seams.note(published.changes)
         return Notification(samples, gaps + self._overflowed(published, rx), receipt, marks)
 
     def _overflowed(self, published: Published, rx: int) -> tuple[Gap, ...]:

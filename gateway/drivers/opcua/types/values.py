@@ -53,12 +53,13 @@ INVALID_STRING: Final = Unusable("invalid-string")
 
 
 class DataValue(NamedTuple):
-    """A value with its StatusCode, and its timestamps in ms since the Unix epoch where the server gave them."""
+    """A value, its StatusCode, timestamps in ms since the epoch or None; `ticks`: `source` in 100 ns since 1601."""
 
     value: Value | Unusable
     status: int
     source: int | None
     server: int | None
+    ticks: int | None = None
 
     @property
     def overflowed(self) -> bool:
@@ -91,31 +92,31 @@ def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
     mask = data[at]
     at += 1
     value: Value | Unusable = NO_VALUE
-    status, source, server = 0, None, None
+    status, source, server, ticks = 0, None, None, None
     if mask & 0x01:
         value, at = _variant(data, at, 0)
     if mask & 0x02:
         (status,) = _BYTE_STATUS.unpack_from(data, at)
         at += 4
     if mask & 0x04:
-        source = _instant(data, at)
+        source, ticks = _instant(data, at)
         at += 8
     if mask & 0x10:
         at += 2  # picoseconds stand beside their timestamp on the wire, though not in the mask
     if mask & 0x08:
-        server = _instant(data, at)
+        server, _ = _instant(data, at)
         at += 8
     if mask & 0x20:
         at += 2
     if at > len(data):
         raise IndexError(_CUT_SHORT)
-    return DataValue(value, status, source, server), at
+    return DataValue(value, status, source, server, ticks), at
 
 
-def _instant(data: bytes, at: int) -> int | None:
-    """Read a timestamp; the two ends of the range mean that there is none."""
+def _instant(data: bytes, at: int) -> tuple[int, int] | tuple[None, None]:
+    """Read a timestamp, in ms and as it stands there; the two ends of the range mean that there is none."""
     (ticks,) = _INT64.unpack_from(data, at)
-    return ticks // 10_000 - _EPOCH_MS if 0 < ticks < _LAST_TICK else None
+    return (ticks // 10_000 - _EPOCH_MS, ticks) if 0 < ticks < _LAST_TICK else (None, None)
 
 
 def _variant(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
