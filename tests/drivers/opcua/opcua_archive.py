@@ -136,3 +136,8 @@ def incomplete(rows: Iterable[Sample | Gap]) -> list[dict[str, Any]]:
 def has(*wanted: int, column: int = 0) -> Callable[[list[Sample | Gap]], bool]:
     """Fit once all of these are there."""
     return lambda rows: set(wanted) <= set(numbers(rows, column=column))
+
+
+def history_marks(on: Line) -> list[str]:
+    """Give the names of the bookmarks that tell of history; a subscription has others."""
+    return sorted(name for name in on.buffer.bookmarks("plc") if name.startswith(("at:", "hole:", "read:")))

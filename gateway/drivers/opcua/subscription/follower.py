@@ -168,6 +168,7 @@ class Follower:
             return
         subscription.heard, subscription.spoken = asyncio.get_running_loop().time(), True
         if published.status is not None and (published.status >> 30 or status_name(published.status) == _TRANSFERRED):
+            self._memory.dead.add(subscription.id)
             self._note_death(subscription.heard)
             raise self._ended(published.status)
         lost = 0
