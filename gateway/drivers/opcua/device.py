@@ -8,6 +8,8 @@ from typing import Any
 from gateway.drivers.base import Notification, Shared
 from gateway.drivers.opcua.connect import CHANNEL_S
 from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.definitions import Definitions
+from gateway.drivers.opcua.facts import complete
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
 from gateway.drivers.opcua.section import OpcuaDevice
@@ -69,9 +71,11 @@ def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def _connected(section: OpcuaDevice, session: Session, shared: Shared) -> Connection:
     """Learn what the server tells of itself and of the tags."""
     server = await survey(session)
-    nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
     memory = shared.memory.setdefault(section.name, {})
-    return Connection(section, session, server, nodes, memory, lambda: shared.bookmarks(section.name))
+    nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
+    definitions = Definitions(session, server.limits)
+    told = await complete(section, session, server, nodes, definitions, memory)
+    return Connection(told, session, server, nodes, definitions, memory, lambda: shared.bookmarks(section.name))
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:

@@ -31,8 +31,8 @@ class Published(NamedTuple):
 
 def read_response(body: Buffer) -> list[DataValue]:
     """Take apart a ReadResponse (section 5.11.2). Raises what `decode_data_value` does, or a bad ServiceResult."""
-    data, at = _after_header(body)
-    count, at = _count(data, at)
+    data, at = after_header(body)
+    count, at = count_at(data, at)
     values = []
     for _ in range(count):
         value, at = decode_data_value(data, at)
@@ -42,12 +42,12 @@ def read_response(body: Buffer) -> list[DataValue]:
 
 def publish_response(body: Buffer) -> Published:
     """Take apart a PublishResponse (section 5.14.5). Raises as `read_response` does."""
-    data, at = _after_header(body)
+    data, at = after_header(body)
     (subscription,) = _UINT32.unpack_from(data, at)
-    available, at = _count(data, at + 4)
+    available, at = count_at(data, at + 4)
     at += 4 * available + 1  # the sequence numbers still available, and MoreNotifications
     (sequence,) = _UINT32.unpack_from(data, at)
-    notifications, at = _count(data, at + 4 + 8)
+    notifications, at = count_at(data, at + 4 + 8)
     changes: list[tuple[int, DataValue]] = []
     status = None
     for _ in range(notifications):
@@ -59,7 +59,7 @@ def publish_response(body: Buffer) -> Published:
     return Published(subscription, sequence, notifications == 0, changes, status)
 
 
-def _after_header(body: Buffer) -> tuple[bytes, int]:
+def after_header(body: Buffer) -> tuple[bytes, int]:
     """Check a response's header; give the message and where the rest begins."""
     data = bytes(body)
     buffer = Buffer(data)
@@ -68,7 +68,8 @@ def _after_header(body: Buffer) -> tuple[bytes, int]:
     return data, buffer.cur_pos
 
 
-def _count(data: bytes, at: int) -> tuple[int, int]:
+def count_at(data: bytes, at: int) -> tuple[int, int]:
+    """Give the length of an array, 0 for none, and where its elements begin."""
     (count,) = _INT32.unpack_from(data, at)
     return max(count, 0), at + 4
 
@@ -87,7 +88,7 @@ def _extension_object(data: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _data_changes(data: bytes, at: int, changes: list[tuple[int, DataValue]]) -> None:
-    count, at = _count(data, at)
+    count, at = count_at(data, at)
     for _ in range(count):
         (handle,) = _UINT32.unpack_from(data, at)
         value, at = decode_data_value(data, at + 4)

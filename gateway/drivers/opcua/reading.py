@@ -54,7 +54,12 @@ class OpcuaDriver(Driver):
         values = await in_chunks(self._connection.server.limits, Service.READ, [node for _, node in known], self._ask)
         readings = [(column, _NODE_ID_UNKNOWN) for column in columns if nodes[column] is None]
         readings += zip((column for column, _ in known), values, strict=True)
-        return in_samples(readings, self._names, self.section.timestamp, time.time_ns() // 1_000_000)
+        rx = time.time_ns() // 1_000_000
+        definitions = self._connection.definitions
+        samples = in_samples(readings, self._names, self.section.timestamp, rx, definitions.book.unpack)
+        if definitions.book.unknown and await definitions.learn_encodings():
+            return in_samples(readings, self._names, self.section.timestamp, rx, definitions.book.unpack)
+        return samples
 
     async def _ask(self, nodes: Sequence[ua.NodeId]) -> list[DataValue]:
         body = await self._session.ask(read_request(nodes))

@@ -15,7 +15,11 @@ _LIMITS: Final = {
     Service.MONITOR: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
 }
 _BASICS: Final = read_request(
-    [standard_node(ObjectIds.Server_NamespaceArray), *(standard_node(number) for number in _LIMITS.values())]
+    [
+        standard_node(ObjectIds.Server_NamespaceArray),
+        standard_node(ObjectIds.Server_ServerStatus_StartTime),
+        *(standard_node(number) for number in _LIMITS.values()),
+    ]
 )
 
 
@@ -25,14 +29,18 @@ class Server:
 
     namespaces: tuple[str, ...]
     limits: Limits
+    started: int | None = None
+    """When the server started, by its own clock: while it is the same, its types and nodes are."""
 
 
 async def survey(session: Session) -> Server:
     """Ask the server for what everything else needs. Raises DeviceError."""
     body = await session.ask(_BASICS, session.setup_timeout)
     with device_errors(session.address):
-        namespaces, *given = (value.value for value in read_response(body))
+        namespaces, started, *given = (value.value for value in read_response(body))
     limits = Limits()
     for service, limit in zip(_LIMITS, given, strict=True):
         limits.tell(service, limit)
-    return Server(tuple(namespaces) if isinstance(namespaces, list) else (), limits)
+    return Server(
+        tuple(namespaces) if isinstance(namespaces, list) else (), limits, started if isinstance(started, int) else None
+    )

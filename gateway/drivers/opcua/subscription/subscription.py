@@ -53,10 +53,12 @@ class Receipt(NamedTuple):
 class Subscription:
     """A subscription with its monitored items; `refused` names the tags that the server will not monitor, and why."""
 
-    def __init__(self, session: Session, section: OpcuaDevice, created: ua.CreateSubscriptionResult) -> None:
+    def __init__(self, connection: Connection, created: ua.CreateSubscriptionResult) -> None:
+        session, section = connection.session, connection.section
         self.id: int = created.SubscriptionId
         self.refused: dict[str, str] = {}
         self._session = session
+        self._unpack = connection.definitions.book.unpack
         self._section = section
         self._names = tuple(tag.name for tag in section.tags)
         revised_s = created.RevisedPublishingInterval * created.RevisedMaxKeepAliveCount / 1000
@@ -138,7 +140,7 @@ class Subscription:
         gaps = [*self._lost(published, rx), *self._overflowed(published, rx)]
         if published.keep_alive and not gaps:
             return None
-        samples = in_samples(published.changes, self._names, self._section.timestamp, rx)
+        samples = in_samples(published.changes, self._names, self._section.timestamp, rx, self._unpack)
         receipt = None if published.keep_alive else Receipt(published.subscription, published.sequence)
         return Notification(samples, tuple(gaps), receipt)
 
@@ -165,7 +167,7 @@ async def subscribe(connection: Connection) -> Subscription:
     answer = await session.ask_for(
         ua.CreateSubscriptionRequest(Parameters=_wishes(section)), ua.CreateSubscriptionResponse
     )
-    subscription = Subscription(session, section, answer.Parameters)
+    subscription = Subscription(connection, answer.Parameters)
     publishing_s = answer.Parameters.RevisedPublishingInterval / 1000
     known = [column for column, node in enumerate(nodes) if node is not None]
     subscription.refused.update(
