@@ -94,6 +94,11 @@ class Tag(Section):
         raise NotImplementedError
 
     @property
+    def shown_type(self) -> str | None:
+        """The type's name in the meta."""
+        return self.value_type
+
+    @property
     def scaled(self) -> bool:
         """Whether the value is calculated from the raw one; it is a float then."""
         return self.scale is not None or self.offset is not None

@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 from gateway.drivers.base import Notification, Shared
 from gateway.drivers.opcua.connect import CHANNEL_S, keep_identity
 from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.definitions import Definitions
+from gateway.drivers.opcua.facts import complete
 from gateway.drivers.opcua.history.seams import Seams
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
@@ -50,7 +53,7 @@ class OpcuaSubscriber(OpcuaDriver):
     async def poll(self, columns: tuple[int, ...]) -> Notification:
         """Read tags that were not notified of late: what is read may overtake notifications that are on their way."""
         readings = await self._read(columns)
-        return Notification(self._in_samples(readings), bookmarks=self._connection.seams.aside(readings))
+        return Notification(await self._samples(readings), bookmarks=self._connection.seams.aside(readings))
 
     def acknowledge(self, receipt: Any) -> None:
         """Note that the notification with this receipt is on disk; the next PublishRequest tells the server."""
@@ -103,8 +106,11 @@ async def _connected(section: OpcuaDevice, session: Session, watch: Watch, share
     memory = shared.memory.setdefault(section.name, {})
     server = await survey(session, memory, section.limits)
     nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
+    definitions = Definitions(session, server.limits)
+    section = await complete(section, session, server, nodes, definitions, memory)
     seams = Seams(section, shared.bookmarks(section.name))
-    return Connection(section, session, watch, server, nodes, memory, lambda: shared.bookmarks(section.name), seams)
+    known = partial(shared.bookmarks, section.name)
+    return Connection(section, session, watch, server, nodes, definitions, memory, known, seams)
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:

@@ -44,8 +44,8 @@ class Kept(NamedTuple):
 
 def read_response(body: Buffer) -> list[DataValue]:
     """Take apart a ReadResponse (section 5.11.2). Raises what `decode_data_value` does, or a bad ServiceResult."""
-    data, at = _after_header(body)
-    count, at = _count(data, at)
+    data, at = after_header(body)
+    count, at = count_at(data, at)
     values = []
     for _ in range(count):
         value, at = decode_data_value(data, at)
@@ -55,9 +55,9 @@ def read_response(body: Buffer) -> list[DataValue]:
 
 def publish_response(body: Buffer) -> Published:
     """Take apart a PublishResponse (section 5.14.5). Raises as `read_response` does."""
-    data, at = _after_header(body)
+    data, at = after_header(body)
     (subscription,) = _UINT32.unpack_from(data, at)
-    count, at = _count(data, at + 4)
+    count, at = count_at(data, at + 4)
     available = struct.unpack_from(f"<{count}I", data, at)
     at += 4 * count
     return _message(data, at + 1, subscription, available)._replace(more=data[at] != 0)
@@ -65,13 +65,13 @@ def publish_response(body: Buffer) -> Published:
 
 def republish_response(body: Buffer, subscription: int) -> Published:
     """Take apart a RepublishResponse (section 5.14.6). Raises as `read_response` does."""
-    data, at = _after_header(body)
+    data, at = after_header(body)
     return _message(data, at, subscription, ())
 
 
 def _message(data: bytes, at: int, subscription: int, available: tuple[int, ...]) -> Published:
     (sequence,) = _UINT32.unpack_from(data, at)
-    notifications, at = _count(data, at + 4 + 8)
+    notifications, at = count_at(data, at + 4 + 8)
     changes: list[tuple[int, DataValue]] = []
     status = None
     for _ in range(notifications):
@@ -85,16 +85,16 @@ def _message(data: bytes, at: int, subscription: int, available: tuple[int, ...]
 
 def history_response(body: Buffer) -> list[Kept]:
     """Take apart a HistoryReadResponse (section 5.11.3) with raw values. Raises as `read_response` does."""
-    data, at = _after_header(body)
-    count, at = _count(data, at)
+    data, at = after_header(body)
+    count, at = count_at(data, at)
     found = []
     for _ in range(count):
         (status,) = _UINT32.unpack_from(data, at)
-        length, begin = _count(data, at + 4)
+        length, begin = count_at(data, at + 4)
         kind, inside, at = _extension_object(data, begin + length)
         values: list[DataValue] = []
         if kind == _HISTORY_DATA:
-            number, inside = _count(data, inside)
+            number, inside = count_at(data, inside)
             for _ in range(number):
                 value, inside = decode_data_value(data, inside)
                 values.append(value)
@@ -102,7 +102,7 @@ def history_response(body: Buffer) -> list[Kept]:
     return found
 
 
-def _after_header(body: Buffer) -> tuple[bytes, int]:
+def after_header(body: Buffer) -> tuple[bytes, int]:
     """Check a response's header; give the message and where the rest begins."""
     data = bytes(body)
     buffer = Buffer(data)
@@ -111,7 +111,8 @@ def _after_header(body: Buffer) -> tuple[bytes, int]:
     return data, buffer.cur_pos
 
 
-def _count(data: bytes, at: int) -> tuple[int, int]:
+def count_at(data: bytes, at: int) -> tuple[int, int]:
+    """Give the length of an array, 0 for none, and where its elements begin."""
     (count,) = _INT32.unpack_from(data, at)
     return max(count, 0), at + 4
 
@@ -130,7 +131,7 @@ def _extension_object(data: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _data_changes(data: bytes, at: int, changes: list[tuple[int, DataValue]]) -> None:
-    count, at = _count(data, at)
+    count, at = count_at(data, at)
     for _ in range(count):
         (handle,) = _UINT32.unpack_from(data, at)
         value, at = decode_data_value(data, at + 4)

@@ -24,6 +24,11 @@ def resolve(text: str, namespaces: Sequence[str]) -> ua.NodeId | None:
     return None if index is None else _node_id(index, identifier)
 
 
+def parse_node_id(text: str) -> ua.NodeId | None:
+    """Give the NodeId that a text with a namespace index stands for; None if it is none."""
+    return resolve(text, ())
+
+
 def _node_id(namespace: int, identifier: str) -> ua.NodeId | None:
     kind, _, text = identifier.partition("=")
     where = ua.Int16(namespace)

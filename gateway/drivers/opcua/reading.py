@@ -58,12 +58,12 @@ class OpcuaDriver(Driver):
 
         Raises DeviceError if the link is lost or the server refuses a whole request.
         """
-        return self._in_samples(await self._read(columns))
+        return await self._samples(await self._read(columns))
 
     async def poll(self, columns: tuple[int, ...]) -> Notification:
         """Read the tags that are due, with the bookmarks of how far each was stored. Raises as `read` does."""
         readings = await self._read(columns)
-        return Notification(self._in_samples(readings), bookmarks=self._connection.seams.note(readings))
+        return Notification(await self._samples(readings), bookmarks=self._connection.seams.note(readings))
 
     def history(self) -> AsyncIterator[Notification]:
         """Give what the server kept of each outage, for as long as the connection lasts."""
@@ -78,11 +78,20 @@ class OpcuaDriver(Driver):
         readings += zip((column for column, _ in known), values, strict=True)
         return readings
 
+    async def _samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
+        """Give what was read; structures of a type that has not come before are asked about first."""
+        samples = self._in_samples(readings)
+        definitions = self._connection.definitions
+        if definitions.book.unknown and await definitions.learn_encodings():
+            return self._in_samples(readings)
+        return samples
+
     def _in_samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
         rx = time.time_ns() // 1_000_000
         if self._connection.local_clock is not None:
             readings = self._connection.local_clock.converted(readings, rx)
-        return in_samples(readings, self._names, self.section.timestamp, rx)
+        unpack = self._connection.definitions.book.unpack
+        return in_samples(readings, self._names, self.section.timestamp, rx, unpack)
 
     async def _ask(self, columns: Sequence[int]) -> list[DataValue]:
         body = await self._session.ask(self._request(tuple(columns)))

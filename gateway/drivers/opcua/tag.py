@@ -1,10 +1,10 @@
 """How a node of an OPC UA server is configured as a tag."""
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Final
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, PrivateAttr, WithJsonSchema
 
 from gateway.checked import Fault
 from gateway.drivers.checks import CheckedTag
@@ -33,6 +33,13 @@ def parse_node(text: str) -> str:
     return text
 
 
+class Told(NamedTuple):
+    """What only the server knows of a node: the name of its type, and what it is called for people."""
+
+    type: str | None = None
+    display_name: str | None = None
+
+
 class OpcuaTag(CheckedTag):
     """A node of an OPC UA server."""
 
@@ -54,10 +61,33 @@ class OpcuaTag(CheckedTag):
         """The node id, as configured."""
         return self.node
 
+    _told: Told = PrivateAttr(default=Told())
+
+    @property
+    def told(self) -> Told:
+        """What the server told of the node, once it is connected."""
+        return self._told
+
+    def with_told(self, told: Told, update: Mapping[str, Any]) -> "OpcuaTag":
+        """Give the tag as it is at the server."""
+        completed = self.model_copy(update=update)
+        completed._told = told
+        return completed
+
     @property
     def value_type(self) -> None:
-        """Only the server knows the type."""
+        """The config does not say the type: a node may hold anything."""
         return
+
+    @property
+    def shown_type(self) -> str | None:
+        """The type, by the server's word for it."""
+        return self._told.type
+
+    @property
+    def display_name(self) -> str | None:
+        """What the server calls the node for people."""
+        return self._told.display_name
 
     @property
     def code(self) -> str:
@@ -68,6 +98,6 @@ class OpcuaTag(CheckedTag):
         """Give a deadband that is a share of nothing."""
         yield from super().faults()
         yield from self.wrong_beside_map()
-        if self.relative_deadband and self.range is None:
-            text = f"{self.deadband} of what? Write range: [low, high] too; the server's EURange is not read yet"
+        if self.relative_deadband and self.range is None and self.scaled:
+            text = f"{self.deadband} of what? Write range: [low, high] of the scaled value too"
             yield Fault(("deadband",), text)

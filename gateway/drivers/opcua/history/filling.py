@@ -199,7 +199,7 @@ class _Filling:
         clock = self._connection.section.timestamp
         local, rx = self._connection.local_clock, time.time_ns() // 1_000_000
         readings = readings if local is None else local.converted(readings, rx)
-        samples = in_samples(readings, self._names, clock, rx)
+        samples = in_samples(readings, self._names, clock, rx, self._connection.definitions.book.unpack)
         return tuple(replace(sample, origin="history") for sample in samples)
 
     def _refusals(self) -> Notification | None:

@@ -55,6 +55,7 @@ class Follower:
         self._memory = memory
         self._recovered = recovered
         self._subscriptions = {each.id: each for each in subscriptions}
+        self._unpack = connection.definitions.book.unpack
         self._names = tuple(tag.name for tag in connection.section.tags)
         self._publishing = Publishing(connection.session, memory.acknowledgements)
         self._unmonitored = Unmonitored(connection, subscriptions, refused)
@@ -225,7 +226,7 @@ class Follower:
         self._unmonitored.note(published.changes)
         local = self._connection.local_clock
         changes = published.changes if local is None else local.converted(published.changes, rx)
-        samples = in_samples(changes, self._names, self._connection.section.timestamp, rx)
+        samples = in_samples(changes, self._names, self._connection.section.timestamp, rx, self._unpack)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}
         marks |= self._connection.seams.note(published.changes)
         return Notification(samples, gaps + self._overflowed(published, rx), receipt, marks)
