@@ -12,6 +12,7 @@ from gateway.drivers.opcua.session import Session, read_request, standard_node
 
 _LIMITS: Final = {
     Service.READ: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
+    Service.BROWSE: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
     Service.MONITOR: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
 }
 _BASICS: Final = read_request(
