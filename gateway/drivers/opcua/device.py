@@ -14,6 +14,7 @@ from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session, open_session
 from gateway.drivers.opcua.subscription.subscription import Subscription, subscribe
 from gateway.drivers.opcua.survey import survey
+from gateway.drivers.opcua.taking import completed
 from gateway.errors import DeviceError
 
 
@@ -69,6 +70,7 @@ def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def _connected(section: OpcuaDevice, session: Session, shared: Shared) -> Connection:
     """Learn what the server tells of itself and of the tags."""
     server = await survey(session)
+    section = await completed(section, session, server)
     nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
     memory = shared.memory.setdefault(section.name, {})
     return Connection(section, session, server, nodes, memory, lambda: shared.bookmarks(section.name))

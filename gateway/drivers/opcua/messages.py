@@ -31,7 +31,7 @@ class Published(NamedTuple):
 
 def read_response(body: Buffer) -> list[DataValue]:
     """Take apart a ReadResponse (section 5.11.2). Raises what `decode_data_value` does, or a bad ServiceResult."""
-    data, at = _after_header(body)
+    data, at = after_header(body)
     count, at = _count(data, at)
     values = []
     for _ in range(count):
@@ -42,7 +42,7 @@ def read_response(body: Buffer) -> list[DataValue]:
 
 def publish_response(body: Buffer) -> Published:
     """Take apart a PublishResponse (section 5.14.5). Raises as `read_response` does."""
-    data, at = _after_header(body)
+    data, at = after_header(body)
     (subscription,) = _UINT32.unpack_from(data, at)
     available, at = _count(data, at + 4)
     at += 4 * available + 1  # the sequence numbers still available, and MoreNotifications
@@ -59,8 +59,8 @@ def publish_response(body: Buffer) -> Published:
     return Published(subscription, sequence, notifications == 0, changes, status)
 
 
-def _after_header(body: Buffer) -> tuple[bytes, int]:
-    """Check a response's header; give the message and where the rest begins."""
+def after_header(body: Buffer) -> tuple[bytes, int]:
+    """Check a response's header; give the message and where the rest begins. Raises UaError if it is bad."""
     data = bytes(body)
     buffer = Buffer(data)
     nodeid_from_binary(buffer)

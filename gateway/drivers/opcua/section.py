@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from gateway.checked import Checked, Fault, later
 from gateway.drivers.base import ALIKE, DeviceSection, Driver, Shared
 from gateway.drivers.opcua.security.section import Security
+from gateway.drivers.opcua.subtree import Subtree
 from gateway.drivers.opcua.tag import OpcuaTag
 from gateway.hosts import join, parse_host
 from gateway.secret import Secret
@@ -33,6 +34,10 @@ def parse_endpoint(text: str) -> str:
     return text
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, dict) else value
+
+
 class OpcuaDevice(Checked, DeviceSection):
     """A device that is an OPC UA server, or stands behind one."""
 
@@ -50,6 +55,9 @@ class OpcuaDevice(Checked, DeviceSection):
     security: Security = Security()
     username: str | None = Field(default=None, min_length=1, description="omitted: anonymous")
     password: Secret | None = None
+    browse: Annotated[tuple[Subtree, ...], BeforeValidator(_as_list)] = Field(
+        default=(), description="subtrees whose variables become tags at each connect; one, or a list of them"
+    )
     tags: Annotated[tuple[OpcuaTag, ...], ALIKE] = ()
 
     @property
