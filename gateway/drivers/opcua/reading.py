@@ -9,6 +9,7 @@ from asyncua.ua.status_codes import StatusCodes
 
 from gateway.drivers.base import Driver
 from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.exploring import SessionExplorer
 from gateway.drivers.opcua.faults import device_errors
 from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.drivers.opcua.messages import read_response
@@ -43,6 +44,11 @@ class OpcuaDriver(Driver):
     def details(self) -> Mapping[str, Any]:
         """How the server is read."""
         return {"mode": "subscribe" if self.subscribes else "poll"}
+
+    @property
+    def explorer(self) -> SessionExplorer:
+        """What shows the server's nodes to a person, through this session."""
+        return SessionExplorer(self._session, self._connection.server)
 
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions now; one sample for each millisecond that the server's values are from.

@@ -75,7 +75,7 @@ def named(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     for name in cleaned:
         times[name] = times.get(name, 0) + 1
     return [
-        (name if name == path and times[name] == 1 else _marked(name, node), node)
+        (name if name == path and times[name] == 1 else marked(name, node), node)
         for name, (path, node) in zip(cleaned, nodes, strict=True)
     ]
 
@@ -85,6 +85,7 @@ def _cleaned(path: str) -> str:
     return "_" if name in {"", "*"} else name[:_LONGEST]
 
 
-def _marked(name: str, node: str) -> str:
+def marked(name: str, node: str) -> str:
+    """Add a mark made of the node id to a name that is not its alone."""
     mark = hashlib.sha256(node.encode()).hexdigest()[:8]
     return f"{name[: _LONGEST - len(mark) - 1]}~{mark}"
