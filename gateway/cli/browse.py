@@ -22,6 +22,7 @@ from gateway.config import load
 from gateway.control.client import reach
 from gateway.drivers.base import Shared
 from gateway.drivers.opcua.section import OpcuaDevice
+from gateway.drivers.opcua.tag import parse_node
 from gateway.logs import printable
 
 if TYPE_CHECKING:
@@ -46,10 +47,17 @@ class Wanted:
     form: str
 
 
+def _node(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    try:
+        return parse_node(text)
+    except ValueError as error:
+        raise click.BadParameter(printable(str(error))) from error
+
+
 @click.command()
 @click.argument("what", metavar="ENDPOINT | DEVICE")
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The config that DEVICE is in.")
-@click.option("--from", "start", default=_OBJECTS, metavar="NODE", help="Begin below this node. Default: Objects.")
+@click.option("--from", "start", callback=_node, default=_OBJECTS, metavar="NODE", help="Begin below this node. Default: Objects.")
 @click.option("--include", multiple=True, metavar="GLOB", help='Only paths below NODE that match, such as "*.Speed".')
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out paths that match, and what is below them.")
 @click.option("--depth", type=click.IntRange(1, 64), default=64, help="Levels below NODE. Default: all.")

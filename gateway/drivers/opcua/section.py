@@ -1,6 +1,6 @@
 """How an OPC UA server is configured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -35,7 +35,7 @@ def parse_endpoint(text: str) -> str:
 
 
 def _as_list(value: object) -> object:
-    return [value] if isinstance(value, dict) else value
+    return (value,) if isinstance(value, Mapping) else value
 
 
 class OpcuaDevice(Checked, DeviceSection):
