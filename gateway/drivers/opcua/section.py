@@ -35,7 +35,9 @@ def parse_endpoint(text: str) -> str:
 
 
 def _as_list(value: object) -> object:
-    return (value,) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
 class OpcuaDevice(Checked, DeviceSection):

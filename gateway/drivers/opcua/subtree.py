@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from gateway.checked import Checked, Fault
 from gateway.drivers.base import Section
@@ -17,6 +17,7 @@ _LONGEST: Final = 256
 _OF_ONE_NODE: Final = ("name", "node")
 
 Glob = Annotated[str, Field(min_length=1, max_length=1024)]
+Globs = Annotated[tuple[Glob, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 
 
 class Subtree(Checked, Section):
@@ -25,10 +26,10 @@ class Subtree(Checked, Section):
     from_: Annotated[str, AfterValidator(parse_node), WithJsonSchema({"type": "string", "pattern": "[isgb]="})] = Field(
         default=OBJECTS, alias="from", description="the node below which variables are taken; default: Objects"
     )
-    include: tuple[Glob, ...] = Field(
+    include: Globs = Field(
         default=(), description='only variables whose path below `from` matches one of these, such as "*.Speed"'
     )
-    exclude: tuple[Glob, ...] = Field(default=(), description="leaves out what matches, and all that is below it")
+    exclude: Globs = Field(default=(), description="leaves out what matches, and all that is below it")
     tag: dict[str, Any] = Field(
         default_factory=dict, description="keys of each tag that is found, such as {interval: 5s, deadband: 0.1}"
     )
