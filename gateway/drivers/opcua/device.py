@@ -22,6 +22,7 @@ from gateway.drivers.opcua.subscription.follower import Follower, follow
 from gateway.drivers.opcua.subscription.memory import Memory
 from gateway.drivers.opcua.subscription.trial import try_again
 from gateway.drivers.opcua.survey import survey
+from gateway.drivers.opcua.taking import completed
 from gateway.drivers.opcua.watch import Watch
 from gateway.errors import DeviceError
 from gateway.model import Bookmark
@@ -105,6 +106,7 @@ async def _connected(section: OpcuaDevice, session: Session, watch: Watch, share
     """Learn what the server tells of itself and of the tags."""
     memory = shared.memory.setdefault(section.name, {})
     server = await survey(session, memory, section.limits)
+    section = await completed(section, session, server)
     nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
     definitions = Definitions(session, server.limits)
     section = await complete(section, session, server, nodes, definitions, memory)

@@ -103,7 +103,7 @@ def history_response(body: Buffer) -> list[Kept]:
 
 
 def after_header(body: Buffer) -> tuple[bytes, int]:
-    """Check a response's header; give the message and where the rest begins."""
+    """Check a response's header; give the message and where the rest begins. Raises UaError if it is bad."""
     data = bytes(body)
     buffer = Buffer(data)
     nodeid_from_binary(buffer)

@@ -9,6 +9,7 @@ from asyncua.ua.status_codes import StatusCodes
 
 from gateway.drivers.base import Driver, Notification
 from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.exploring import SessionExplorer
 from gateway.drivers.opcua.faults import device_errors
 from gateway.drivers.opcua.history.filling import fill_holes
 from gateway.drivers.opcua.limits import Service, in_chunks
@@ -52,6 +53,11 @@ class OpcuaDriver(Driver):
         limits = {"limits": connection.server.limits.document} if connection.server.limits.document else {}
         mode = {"mode": "subscribe" if self.subscribes else "poll"} | ({"why": self._why} if self._why else {})
         return {**mode, "address": self.address, **product, **connection.watch.details, **limits}
+
+    @property
+    def explorer(self) -> SessionExplorer:
+        """What shows the server's nodes to a person, through this session."""
+        return SessionExplorer(self._session, self._connection.server)
 
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions now; one sample for each millisecond that the server's values are from.

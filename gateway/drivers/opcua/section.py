@@ -1,17 +1,18 @@
 """How an OPC UA server is configured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from gateway.checked import Checked, Fault
 from gateway.drivers.base import ALIKE, DeviceSection, Driver, Shared
 from gateway.drivers.opcua.limits import Service
 from gateway.drivers.opcua.security.section import Security
+from gateway.drivers.opcua.subtree import Subtree
 from gateway.drivers.opcua.tag import OpcuaTag
 from gateway.files import CertificateFile, ReadablePath
 from gateway.hosts import Endpoint, join, parse_host
@@ -51,6 +52,12 @@ def parse_timezone(text: str | None) -> str | None:
     return text
 
 
+def _as_list(value: object) -> object:
+    if isinstance(value, Mapping):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
 class OpcuaDevice(Checked, DeviceSection):
     """A device that is an OPC UA server, or stands behind one."""
 
@@ -87,6 +94,9 @@ class OpcuaDevice(Checked, DeviceSection):
         default=None, description="PEM or DER; the user's certificate, instead of username and password"
     )
     user_key_file: ReadablePath | None = Field(default=None, description="PEM or DER; the key of user_cert_file")
+    browse: Annotated[tuple[Subtree, ...], BeforeValidator(_as_list)] = Field(
+        default=(), description="subtrees whose variables become tags at each connect; one, or a list of them"
+    )
     tags: Annotated[tuple[OpcuaTag, ...], ALIKE] = ()
 
     @property

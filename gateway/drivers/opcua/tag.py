@@ -1,5 +1,6 @@
 """How a node of an OPC UA server is configured as a tag."""
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, NamedTuple
@@ -13,7 +14,7 @@ from gateway.quantities import Duration
 _NODE: Final = re.compile(
     r"(?:ns=(?P<index>0|[1-9][0-9]{0,8});|nsu=(?P<uri>[^;]+);)?"
     r"(?:i=(?P<number>0|[1-9][0-9]{0,10})|s=(?P<text>.+)"
-    r"|g=[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|b=[A-Za-z0-9+/]+={0,2})",
+    r"|g=[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|b=(?P<bytes>[A-Za-z0-9+/]+={0,2}))",
     re.DOTALL,
 )
 _NODES: Final = "ns=2;i=1042, nsu=urn:acme:robot;s=Axis1.Speed or i=2258"
@@ -30,7 +31,19 @@ def parse_node(text: str) -> str:
         raise ValueError(f"{text!r} is not a node id: a number goes up to 4294967295")
     if len(match["text"] or "") > 4096:
         raise ValueError("is not a node id: its text is longer than 4096 characters")
+    if match["bytes"] and not _is_base64(match["bytes"]):
+        raise ValueError(
+            f"{text!r} is not a node id: what follows b= is not whole base64; it has 4 characters for 3 bytes"
+        )
     return text
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 class Told(NamedTuple):
