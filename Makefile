@@ -6,11 +6,15 @@ SECONDS ?=
 # Half of the suite's time is spent waiting for what must not happen, or must happen late: two processes share it, each
 # file's tests in one of them and in their order.
 WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Of `make opcua-fault-test`: so many times connect, fault, reconnect.
+CYCLES ?= 200
 # Of `make fault-test`: a run is repeated with its SEED; it ends after so many READINGS, or SECONDS if they are given.
 SEED ?=
 READINGS ?= 1000000
+# Of `make crash-test`: how many states after a cut of the power are opened; with its SEED.
+STATES ?= 5000
 
-.PHONY: demo test lint bench fault-test schema clean
+.PHONY: demo test lint bench fault-test opcua-fault-test crash-test schema clean
 .DEFAULT_GOAL := test
 
 # One virtual environment for all; each stamp says which extras are in it and is renewed with pyproject.toml.
@@ -42,6 +46,13 @@ bench: $(VENV)/.test
 fault-test: $(VENV)/.test
 	$(BIN)/python -m tests.faults --readings $(READINGS) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 	FAULT_SECONDS=$(or $(SECONDS),60) $(BIN)/python -m pytest -q -s tests/end_to_end/test_neighbours.py
+
+opcua-fault-test: $(VENV)/.test
+	$(BIN)/python -m tests.faults.opcua_cycles --cycles $(CYCLES) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m pytest -q -s tests/end_to_end/test_opcua_faults.py
+
+crash-test: $(VENV)/.test
+	$(BIN)/python -m tests.crash --states $(STATES) $(if $(SEED),--seed $(SEED))
 
 schema: $(VENV)/.test
 	$(BIN)/edge-gateway schema > config/gateway.schema.json

@@ -18,6 +18,7 @@ from gateway.config.schema import Config
 from gateway.control import server as control
 from gateway.control.desk import Desk
 from gateway.drivers.base import DeviceSection, Shared
+from gateway.files import CertificateFile
 from gateway.health.certificates import CertificateFiles
 from gateway.health.http import Endpoint, serve
 from gateway.health.parts import ConfigParts, Parts
@@ -218,12 +219,13 @@ def _tell_time_off(buffer: Buffer, metas: Iterable[Meta]) -> None:
             buffer.append(Batch(meta, (), 0, gaps=(gap,)))
 
 
-def _certificate_files(config: Config) -> dict[str, Path]:
+def _certificate_files(config: Config) -> dict[str, CertificateFile]:
     """Name the certificates that somebody has to renew."""
-    files: dict[str, Path | None] = {"mqtt client": config.mqtt.tls.cert_file, "mqtt CA": config.mqtt.tls.ca_file}
+    named: dict[str, Path | None] = {"mqtt client": config.mqtt.tls.cert_file, "mqtt CA": config.mqtt.tls.ca_file}
     if config.http.tls is not None:
-        files["http"] = config.http.tls.cert_file
+        named["http"] = config.http.tls.cert_file
+    files = {name: CertificateFile(path) for name, path in named.items() if path is not None}
     for section in config.devices:
         if section.enabled:
             files |= section.certificate_files
-    return {name: path for name, path in files.items() if path is not None}
+    return files

@@ -46,13 +46,23 @@ class DeviceError(GatewayError):
     """Nobody must act yet: a device cannot be read as a whole. The supervisor tries again.
 
     `reason` is the quality that all its tags get ("timeout", "connection-lost", an OPC UA status code's name);
-    `state` is what health shows of the device meanwhile.
+    `state` is what health shows of the device meanwhile. `retry_after_s` asks for a longer pause than usual before the
+    next attempt: a device that locks out who tries too often, or that has no room now, is not to be hurried.
     """
 
-    def __init__(self, text: str, *, reason: str, state: DeviceState = DeviceState.UNREACHABLE, do: str = "") -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        reason: str,
+        state: DeviceState = DeviceState.UNREACHABLE,
+        do: str = "",
+        retry_after_s: float = 0.0,
+    ) -> None:
         super().__init__(text, do=do)
         self.reason = reason
         self.state = state
+        self.retry_after_s = retry_after_s
 
 
 class PublishError(GatewayError):

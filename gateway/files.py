@@ -1,6 +1,7 @@
 """Names of files and folders in a config: a relative name starts at the config file's own folder."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,6 +13,14 @@ FOLDER: Final = "folder"
 
 ELSEWHERE: Final = "elsewhere"
 """The key under which the loader says that another process runs the config: its files may be out of our reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFile:
+    """A file with a certificate, or a folder of such, that somebody has to renew, and how to."""
+
+    path: Path
+    do: str = "Replace it."
 
 
 def is_elsewhere(info: ValidationInfo) -> bool:

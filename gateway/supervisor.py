@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
@@ -16,6 +16,8 @@ State = TypeVar("State", bound=StrEnum)
 
 STABLE_S: Final = 10.0
 """An attempt that lasted this long was a success: what ends it is retried at once, not after the last back-off."""
+_PATIENCE: Final = 10.0
+"""A device that asks for a pause gets it, and up to so many times as long while it goes on asking."""
 
 
 def now_ms() -> int:
@@ -103,7 +105,7 @@ async def supervise(
     """
     backoff = backoff or Backoff()
     loop = asyncio.get_running_loop()
-    failures = 0
+    failures = refusals = 0
     # Each attempt is a task of its own: only so can a cancellation that goes wrong within it be told from ours.
     async with asyncio.TaskGroup() as group:
         while True:
@@ -115,7 +117,10 @@ async def supervise(
             lasted = loop.time() - started
             failures = 1 if lasted > STABLE_S else failures + 1
             component.failures += 1
-            await asyncio.sleep(backoff.delay(failures))
+            asked = error.retry_after_s if isinstance(error, DeviceError) else 0.0
+            refusals = refusals + 1 if asked else 0
+            slower = replace(backoff, first=asked, cap=_PATIENCE * asked)
+            await asyncio.sleep(slower.delay(refusals) if asked else backoff.delay(failures))
 
 
 async def _outcome(attempt: Callable[[], Coroutine[Any, Any, None]]) -> Exception | None:

@@ -15,8 +15,14 @@
 
     async with OpcuaSimulator(pki_dir=folder) as opcua:     # opcua.endpoint, opcua.certificate_path
         await opcua.step()                                  # robot and nodes move on; opcua.robot.ticks counts
-        opcua.freeze(); opcua.resume(); await opcua.restart()
+        opcua.freeze(); opcua.resume(); await opcua.restart(); await opcua.restart(graceful=True, announced_s=2)
         await opcua.status("Robot.Axis1.Speed", "BadSensorFailure")
+        await opcua.forget_subscriptions(); await opcua.drop_sessions(); opcua.faults.stop_publishing()
+        opcua.faults.refuse_services(["CreateSubscription"]); await opcua.limit(nodes_per_read=5, announced=False)
+        await opcua.burst(50); await opcua.history(on=True); await opcua.clock_error(offset_s=3600)
+        opcua.report()                                      # what clients asked for: reads, publishes, acks, items
+
+    OpcuaSimulator(volume=5000, history=True)               # more variables, and HistoryRead
 
 `ModbusUdpSimulator`, `ModbusTlsSimulator(units, TlsFiles.of(folder))`, `ModbusRtuOverTcpSimulator` and
 `ModbusRtuSimulator` serve units as `ModbusSimulator` does: the same unit may be behind several of them.

@@ -95,7 +95,7 @@ async def _run(options: argparse.Namespace) -> None:
             devices["robot-1"] = opcua.commands
         control = await stack.enter_async_context(Control(devices, port=options.control_port))
         machines: list[Stepped] = [*units, robot]
-        plant = Plant(machines, after_step=opcua.publish if opcua is not None else None)
+        plant = Plant(machines, after_step=opcua.stepped if opcua is not None else None)
         await stack.enter_async_context(plant.running(options.step))
         print(_ready(options.json_ready, endpoints, opcua, control), flush=True)
         await asyncio.Event().wait()
@@ -127,7 +127,13 @@ def _robot_server(robot: Robot, options: argparse.Namespace) -> "OpcuaSimulator"
     from simulators.opcua_server import OpcuaSimulator  # noqa: PLC0415 -- asyncua only where it is used
 
     return OpcuaSimulator(
-        robot, port=options.opcua_port, pki_dir=options.pki_dir, user=options.user, password=options.password
+        robot,
+        port=options.opcua_port,
+        pki_dir=options.pki_dir,
+        user=options.user,
+        password=options.password,
+        volume=options.volume_variables,
+        history=options.history,
     )
 
 

@@ -1,20 +1,30 @@
 """The robot's OPC UA server: its variables under an own namespace, behind a relay that can fail like a network."""
 
-import math
+import asyncio
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import Field
 
 from simulators.certificates import own_certificate
 from simulators.modbus_faults import Seconds
-from simulators.opcua_space import APPLICATION_URI, RobotSpace, Users, status_code
+from simulators.opcua_faults import ServiceFaults
+from simulators.opcua_history import History
+from simulators.opcua_limits import Limits, lowering
+from simulators.opcua_nodes import RobotNodes
+from simulators.opcua_space import APPLICATION_URI, Behaviour, RobotSpace, Users
+from simulators.opcua_volume import Volume
 from simulators.relay import Relay
-from simulators.robot import VARIABLES, Robot, Value, Variable
+from simulators.robot import Robot
 
 USER = "gateway"
 PASSWORD = "gateway-secret"  # noqa: S105 -- the simulator's well-known default
+VOLUME_STEPS = 10
+"""So many steps of the robot are one of the volume: thousands of variables cost a server real time."""
+Times = Annotated[int, Field(ge=1, le=100_000)]
 
 
 def utc_now() -> datetime:
@@ -23,15 +33,17 @@ def utc_now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-class OpcuaSimulator:
+class OpcuaSimulator(RobotNodes):
     """Serves a robot: `async with OpcuaSimulator() as simulator: simulator.endpoint, simulator.certificate_path`.
 
     Clients may be anonymous or `user` with `password`; endpoints are None and Basic256Sha256 SignAndEncrypt; any
     client certificate is accepted. Port 0 takes a free one and keeps it over `stop` and `start`. Without `pki_dir`
     the certificate lives in a temporary folder. Values change only when `step` or `publish` is called; `clock`
     gives their source timestamps. `namespaces_before` are registered first, and so move the robot's namespace index.
+    `volume` is a number of further variables, `history` whether raw values can be read back.
 
-    `reads` and `writes` count the requests of clients for either service; a write is never accepted.
+    `faults` says what its services do wrong, `report` counts what clients have asked for; a write or a call is never
+    accepted.
     """
 
     def __init__(
@@ -44,19 +56,27 @@ class OpcuaSimulator:
         password: str = PASSWORD,
         clock: Callable[[], datetime] = utc_now,
         namespaces_before: Iterable[str] = (),
+        volume: int = 0,
+        history: bool = False,
     ) -> None:
-        self.robot = robot or Robot()
+        super().__init__(robot or Robot(), clock)
         self.namespaces_before = list(namespaces_before)
-        self.statuses: dict[str, str] = {}
-        self.reads = 0
-        self.writes = 0
+        self.faults = ServiceFaults()
+        self.limits = Limits()
+        self.kept = History(self.limits, on=history)
+        self.volume = Volume(volume)
+        self.limit = lowering(self.limits, self._announce)
         self._users = Users(user, password)
-        self._clock = clock
         self._temporary = TemporaryDirectory(prefix="simulated-robot-")
-        self._identity = own_certificate(pki_dir or Path(self._temporary.name), APPLICATION_URI)
+        self._pki_dir = pki_dir or Path(self._temporary.name)
+        self._identity = own_certificate(self._pki_dir, APPLICATION_URI)
         self._relay = Relay(("127.0.0.1", 0), port=port)
         self._space: RobotSpace | None = None
-        self._nan: set[str] = set()
+
+    @property
+    def space(self) -> RobotSpace | None:
+        """The address space, if there is one."""
+        return self._space
 
     @property
     def endpoint(self) -> str:
@@ -81,7 +101,12 @@ class OpcuaSimulator:
     @property
     def sessions(self) -> int:
         """How many sessions of clients live; `cut` leaves those with subscriptions, `stop` none."""
-        return self._space.sessions if self._space is not None else 0
+        return len(self._space.core.sessions) if self._space is not None else 0
+
+    @property
+    def writes(self) -> int:
+        """How many Write requests came."""
+        return self.faults.requests["Write"]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -98,9 +123,13 @@ class OpcuaSimulator:
             OSError: the port is taken.
         """
         if self._space is None:
-            self._space = await RobotSpace.build(self._users, self._identity, self.namespaces_before, self._requested)
+            behaviour = Behaviour(self.faults, self.limits, self.kept, self.volume)
+            self._space = await RobotSpace.build(self._users, behaviour, self.namespaces_before)
+        if not self._relay.is_open:
+            inner_port = await self._space.server.listen(*self._identity)
+            self.says.started = self._clock()
             await self.publish()
-        self._relay.target = ("127.0.0.1", self._space.inner_port)
+            self._relay.target = ("127.0.0.1", inner_port)
         try:
             await self._relay.start()
         except OSError:
@@ -108,14 +137,40 @@ class OpcuaSimulator:
             raise
 
     async def stop(self) -> None:
-        """Close the port and all connections, and forget all sessions and subscriptions, as at a loss of power."""
+        """Close the port, reset all connections, and forget all sessions and subscriptions, as at a loss of power."""
         await self._relay.stop()
         if self._space is not None:
-            await self._space.forget_sessions()
+            await self._space.server.hang_up()
 
-    async def restart(self) -> None:
-        """Stop, and start again at once with the same nodes."""
+    async def shut_down(self, seconds: Seconds = 0.0) -> None:
+        """Say that the server ends, let clients read that for some seconds, and end sessions and connections.
+
+        ServerStatus tells Shutdown and counts SecondsTillShutdown down (OPC 10000-5 section 12.10); PublishRequests
+        that wait are answered with BadShutdown.
+        """
+        for left in range(round(seconds), 0, -1):
+            await self.server_state("Shutdown", left)
+            await asyncio.sleep(1)
+        await self.server_state("Shutdown", 0)
+        if self._space is not None:
+            await self._space.core.shut_down()
+            await self._space.server.hang_up()
+            await self._relay.end(within_s=1.0)
         await self.stop()
+        self.says.state = "Running"
+
+    async def restart(self, graceful: bool = False, down_s: Seconds = 0.0, announced_s: Seconds = 0.0) -> None:
+        """Stop, killed or with an announcement, and start again with the same nodes after some seconds."""
+        await (self.shut_down(announced_s) if graceful else self.stop())
+        await asyncio.sleep(down_s)
+        await self.start()
+
+    async def renew_certificate(self) -> None:
+        """Restart with another key and certificate, which replace the old ones in the folder."""
+        await self.stop()
+        for path in self._identity:
+            path.unlink()
+        self._identity = own_certificate(self._pki_dir, APPLICATION_URI)
         await self.start()
 
     async def rebuild(self) -> None:
@@ -123,20 +178,52 @@ class OpcuaSimulator:
         await self._dismantle()
         await self.start()
 
+    async def reorder_namespaces(self, before: list[str]) -> None:
+        """Restart with other namespaces before the robot's, which moves its index."""
+        self.namespaces_before = before
+        await self.rebuild()
+
     async def step(self, dt: float = 0.1) -> None:
         """Move the robot on by `dt` seconds and publish."""
         self.robot.step(dt)
-        await self.publish()
+        await self.stepped()
 
-    async def publish(self) -> None:
-        """Write the robot's values to their nodes, all with one source timestamp."""
-        if self._space is None:
-            return
-        now = self._clock()
-        for variable in VARIABLES:
-            status = self.statuses.get(variable.path, "Good")
-            await self._space.write(variable, self._shown(variable), status, now)
-        await self._space.write_time(now)
+    async def stepped(self) -> None:
+        """Publish a step that the robot has taken, and now and then one of the volume."""
+        await self.publish()
+        if self.volume.count and self.robot.ticks % VOLUME_STEPS == 0:
+            await self.step_volume()
+
+    async def step_volume(self) -> None:
+        """Give all variables of the volume their next number."""
+        if self._space is not None:
+            now = self._clock()
+            source = self.says.source_time(now)
+            await self.volume.write(self._space.server, source, self.says.server_time(now))
+
+    async def burst(self, steps: Times) -> None:
+        """Take many steps at once, faster than any client is told: queues that are too small overflow."""
+        for _ in range(steps):
+            await self.step(0.001)
+
+    async def history(self, on: bool = True) -> None:
+        """Keep raw values and let clients read them; off, it is BadHistoryOperationUnsupported."""
+        self.kept.on = on
+        if self._space is not None:
+            await self._space.tell_of_history()
+
+    async def forget_subscriptions(self, count: Times | None = None, silently: bool = True) -> None:
+        """Delete subscriptions, the oldest first, and say nothing: PublishRequests stay unanswered.
+
+        Not silently, those of a session that has lost its last one are answered with BadNoSubscription.
+        """
+        if self._space is not None:
+            await self._space.core.forget_subscriptions(count, silently)
+
+    async def drop_sessions(self, silently: bool = False) -> None:
+        """End all sessions; connections stay open. PublishRequests get BadSessionClosed, or, silently, nothing."""
+        if self._space is not None:
+            await self._space.core.drop_sessions(silently)
 
     def freeze(self) -> None:
         """Let nothing through in either direction; connections stay open."""
@@ -151,92 +238,41 @@ class OpcuaSimulator:
         self._relay.delay_s = s
 
     async def cut(self) -> None:
-        """Cut all connections; sessions and subscriptions live on, and the port stays open."""
+        """Reset all connections; sessions and subscriptions live on, and the port stays open."""
         await self._relay.cut()
 
-    async def status(self, node: str, status: str = "Good") -> None:
-        """Give a node a status code by its name, such as BadSensorFailure or UncertainLastUsableValue.
-
-        Raises:
-            ValueError: no such node, or no such status code.
-        """
-        _known(node)
-        status_code(status)
-        self.statuses[node] = status
-        await self.publish()
-
-    async def nan(self, node: str, on: bool = True) -> None:
-        """Make a Float or Double node NaN, or end it.
-
-        Raises:
-            ValueError: no such node, or it is not a Float or Double.
-        """
-        if _known(node).type not in ("Float", "Double"):
-            raise ValueError(f"{node} is not a Float or Double")
-        self._nan = self._nan | {node} if on else self._nan - {node}
-        await self.publish()
-
-    async def remove(self, node: str) -> None:
-        """Delete a node, as the download of a new PLC program does; subscribers first see BadNodeIdUnknown.
-
-        Raises:
-            ValueError: no such node.
-        """
-        variable = _known(node)
-        if self._space is not None:
-            await self._space.remove(variable, self._clock())
-
-    async def restore(self, node: str) -> None:
-        """Make a removed node again. Subscriptions to the old one stay dead.
-
-        Raises:
-            ValueError: no such node.
-        """
-        variable = _known(node)
-        if self._space is not None:
-            await self._space.add(variable)
-            await self.publish()
-
     async def clear(self) -> None:
-        """Behave again: let through, no delay, all nodes there and good."""
+        """Behave again: let through, no delay, no limits, all services, all nodes there and good. History stays."""
         self.resume()
         self.delay(0.0)
-        self.statuses.clear()
-        self._nan = set()
-        for variable in VARIABLES:
-            await self.restore(variable.path)
-        await self.publish()
+        self.faults.clear()
+        await self.limit()
+        await self.behave()
 
     def report(self) -> dict[str, Any]:
         """The server's own account, to hold against what a client says it saw."""
-        served = {"connections": self.connections, "reads": self.reads, "writes": self.writes}
-        return {**served, "sessions": self.sessions, "ticks": self.robot.ticks}
+        found = [] if self._space is None else list(self._space.core.subscription_service.clients.values())
+        there = {"connections": self.connections, "sessions": self.sessions, "subscriptions": len(found)}
+        items = sum(len(one.monitored_item_srv._monitored_items) for one in found)
+        ticks = {"ticks": self.robot.ticks, "volume": self.volume.value}
+        return {**there, "items": items, **ticks, **self.faults.report()}
 
     @property
     def commands(self) -> dict[str, Callable[..., Any]]:
         """What the control channel may call."""
-        own = (self.stop, self.start, self.restart, self.freeze, self.resume, self.delay, self.cut)
-        nodes = (self.status, self.nan, self.remove, self.restore, self.clear, self.report)
-        return {command.__name__: command for command in own + nodes}
+        power = (self.stop, self.start, self.restart, self.shut_down, self.renew_certificate, self.reorder_namespaces)
+        link = (self.freeze, self.resume, self.delay, self.cut)
+        server = (self.limit, self.history, self.forget_subscriptions, self.drop_sessions)
+        rest = (self.burst, self.step_volume, self.clear, self.report)
+        own = {command.__name__: command for command in power + link + server + rest}
+        return own | self.node_commands | self.faults.commands
 
-    def _shown(self, variable: Variable) -> Value:
-        return math.nan if variable.path in self._nan else variable.read(self.robot)
-
-    def _requested(self, service: str) -> None:
-        if service == "read":
-            self.reads += 1
-        else:
-            self.writes += 1
+    async def _announce(self, announced: bool) -> None:
+        if self._space is not None:
+            await self._space.announce(announced)
 
     async def _dismantle(self) -> None:
-        await self._relay.stop()
+        await self.stop()
         space, self._space = self._space, None
         if space is not None:
-            await space.close()
-
-
-def _known(path: str) -> Variable:
-    for variable in VARIABLES:
-        if variable.path == path:
-            return variable
-    raise ValueError(f"the robot has no node {path!r}; it has {', '.join(variable.path for variable in VARIABLES)}")
+            await space.server.stop()

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, cast
 
 import asyncua
-from asyncua.common.callback import CallbackType
 from asyncua.crypto.permission_rules import User, UserRole
-from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
-from asyncua.ua import DataValue, NodeId
 
+from simulators.opcua_core import Core, RobotServer
+from simulators.opcua_faults import ServiceFaults, status_code
+from simulators.opcua_history import History
+from simulators.opcua_limits import Limits
+from simulators.opcua_types import ShapedNodes
+from simulators.opcua_volume import Volume
 from simulators.robot import NAMESPACE, VARIABLES, Robot, Value, Variable
 
 ua: Any = asyncua.ua  # its annotations ask for types that its own functions do not return
 APPLICATION_URI = "urn:edge-gateway:simulators:robot-1"
 _UNECE = "http://www.opcfoundation.org/UA/units/un/cefact"
-_TIME = ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime)
 _SECURITY = [ua.SecurityPolicyType.NoSecurity, ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt]
+_CURRENT_READ = 1
+_HISTORY_READ = 4
 
 
 @dataclass(frozen=True)
@@ -40,54 +43,52 @@ class Users:
         return None
 
 
+@dataclass(frozen=True)
+class Behaviour:
+    """How a server behaves, whatever its address space: it outlives a `rebuild`."""
+
+    faults: ServiceFaults
+    limits: Limits
+    history: History
+    volume: Volume
+
+
 @dataclass
 class RobotSpace:
-    """A running asyncua server with the robot's nodes in it, by their path."""
+    """An asyncua server with the robot's nodes in it, by their path; it listens between `listen` and `close`."""
 
-    server: Any
+    server: RobotServer
     index: int
-    nodes: dict[str, NodeId] = field(default_factory=dict)
+    behaviour: Behaviour
+    shaped: ShapedNodes = field(default_factory=ShapedNodes)
+    nodes: dict[str, Any] = field(default_factory=dict)
     folders: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def inner_port(self) -> int:
-        """The loopback port that the server itself listens on."""
-        port: int = self.server.bserver.port
-        return port
-
     @classmethod
-    async def build(
-        cls,
-        users: Users,
-        identity: tuple[Path, Path],
-        namespaces_before: Iterable[str],
-        requested: Callable[[str], None],
-    ) -> RobotSpace:
-        """Start a server; `requested` is called with "read" or "write" for each such request of a client."""
-        server: Any = Server(user_manager=cast("UserManager", users))
+    async def build(cls, users: Users, behaviour: Behaviour, namespaces_before: Iterable[str]) -> RobotSpace:
+        """Make a server with all nodes; it does not listen yet."""
+        core = Core(cast("UserManager", users), behaviour.faults, behaviour.limits, behaviour.history)
+        server = RobotServer(iserver=core)
         await server.init()
-        server.disable_clock()  # its loop would hold up the stop by a second; `write_time` does its work
+        server.disable_clock()  # its loop would hold up the stop by a second; `ServerStatus` does its work
         server.set_server_name("robot-1")
         await server.set_application_uri(APPLICATION_URI)
         server.set_security_policy(_SECURITY)
         server.set_identity_tokens([ua.AnonymousIdentityToken, ua.UserNameIdentityToken])
-        certificate, key = identity
-        await server.load_certificate(certificate)
-        await server.load_private_key(key)
         for uri in namespaces_before:
             await server.register_namespace(uri)
-        space = cls(server, await server.register_namespace(NAMESPACE))
+        space = cls(server, await server.register_namespace(NAMESPACE), behaviour)
         for variable in VARIABLES:
             await space.add(variable)
-        _listen_to(server, requested)
-        server.set_endpoint("opc.tcp://127.0.0.1:0")
-        await server.start()
+        await space.shaped.build(server, space.index, await space._folder("Robot"))
+        await behaviour.volume.build(server, space.index)
+        await space.announce(announced=True)
         return space
 
     @property
-    def sessions(self) -> int:
-        """How many sessions of clients there are, with a connection or, for a while, without."""
-        return len(self.server.iserver._external_sessions)
+    def core(self) -> Core:
+        """Sessions and subscriptions."""
+        return self.server.iserver
 
     async def add(self, variable: Variable) -> None:
         """Make the node of a variable, and the objects on the way to it."""
@@ -102,39 +103,60 @@ class RobotSpace:
         if variable.uncefact is not None:
             await _make_analog(node, variable)
         self.nodes[variable.path] = nodeid
+        await self._tell_of_history(nodeid)
 
-    async def write(self, variable: Variable, value: Value, status: str, now: datetime) -> None:
+    async def write(self, variable: Variable, value: Value, status: str, source: datetime, now: datetime) -> None:
         """Set a node's value, status and timestamps; nothing where the node has been removed."""
         if variable.path in self.nodes:
-            variant = ua.Variant(value, ua.VariantType[variable.type])
-            shown = _stamped(now, Value=variant, StatusCode=ua.StatusCode(status_code(status)))
-            await self.server.write_attribute_value(self.nodes[variable.path], shown)
+            shown = ua.DataValue(
+                Value=ua.Variant(value, ua.VariantType[variable.type]),
+                StatusCode=ua.StatusCode(status_code(status)),
+                SourceTimestamp=source,
+                ServerTimestamp=now,
+            )
+            nodeid = self.nodes[variable.path]
+            await self.server.write_attribute_value(nodeid, shown)
+            self.behaviour.history.record(nodeid, self.server.read_attribute_value(nodeid))
 
-    async def write_time(self, now: datetime) -> None:
-        """Set the server's own CurrentTime."""
-        await self.server.write_attribute_value(_TIME, _stamped(now, Value=ua.Variant(now, ua.VariantType.DateTime)))
+    async def write_shaped(self, robot: Robot, source: datetime, now: datetime) -> None:
+        """Set the variables that are more than one plain value."""
+        for path, value in self.shaped.values(robot).items():
+            shown = ua.DataValue(Value=value, SourceTimestamp=source, ServerTimestamp=now)
+            await self.server.write_attribute_value(ua.NodeId(path, self.index), shown)
 
-    async def remove(self, variable: Variable, now: datetime) -> None:
+    async def remove(self, variable: Variable, source: datetime, now: datetime) -> None:
         """Delete a node that is there; who subscribes to it sees BadNodeIdUnknown first."""
         if variable.path not in self.nodes:
             return
-        await self.write(variable, variable.read(Robot()), "BadNodeIdUnknown", now)
+        await self.write(variable, variable.read(Robot()), "BadNodeIdUnknown", source, now)
         nodeid = self.nodes.pop(variable.path)
         # asyncua calls the subscribers' callbacks of a deleted node without awaiting them: take them off before
-        aspace = self.server.iserver.aspace
+        aspace: Any = self.core.aspace
         for handle in list(aspace[nodeid].attributes[ua.AttributeIds.Value].datachange_callbacks):
             aspace.delete_datachange_callback(handle)
         await self.server.delete_nodes([self.server.get_node(nodeid)], recursive=True)
 
-    async def forget_sessions(self) -> None:
-        """End all sessions of clients with their subscriptions; asyncua would keep them for minutes."""
-        for session in list(self.server.iserver._external_sessions.values()):
-            await session.close_session(delete_subs=True)
+    async def announce(self, announced: bool) -> None:
+        """Let the nodes for it tell of the limits, or of none."""
+        for number, limit in self.behaviour.limits.told(announced).items():
+            nodeid = ua.NodeId(number)
+            kind = self.server.read_attribute_value(nodeid).Value
+            wanted = ua.VariantType.UInt32 if kind is None or kind.Value is None else kind.VariantType
+            shown = ua.DataValue(Value=ua.Variant(limit, wanted), SourceTimestamp=None)
+            await self.server.write_attribute_value(nodeid, shown)
 
-    async def close(self) -> None:
-        """Stop the server."""
-        await self.forget_sessions()
-        await self.server.stop()
+    async def tell_of_history(self) -> None:
+        """Let the nodes tell whether their history can be read."""
+        for nodeid in self.nodes.values():
+            await self._tell_of_history(nodeid)
+
+    async def _tell_of_history(self, nodeid: Any) -> None:
+        on = self.behaviour.history.on
+        level = ua.Variant(_CURRENT_READ | (_HISTORY_READ if on else 0), ua.VariantType.Byte)
+        for attribute in (ua.AttributeIds.AccessLevel, ua.AttributeIds.UserAccessLevel):
+            await self.server.write_attribute_value(nodeid, ua.DataValue(level), attribute)
+        historizing = ua.DataValue(ua.Variant(on, ua.VariantType.Boolean))
+        await self.server.write_attribute_value(nodeid, historizing, ua.AttributeIds.Historizing)
 
     async def _folder(self, path: str) -> Any:
         if not path:
@@ -145,23 +167,6 @@ class RobotSpace:
             nodeid = ua.NodeId(path, self.index)
             self.folders[path] = await parent.add_object(nodeid, ua.QualifiedName(name, self.index))
         return self.folders[path]
-
-
-def status_code(name: str) -> int:
-    """The number of a status code.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    code: int | None = getattr(ua.StatusCodes, name, None)
-    if code is None or name.startswith("_"):
-        raise ValueError(f"{name!r} is not an OPC UA status code; write for example BadSensorFailure")
-    return code
-
-
-def _stamped(now: datetime, **fields: Any) -> DataValue:
-    shown: DataValue = ua.DataValue(SourceTimestamp=now, ServerTimestamp=now, **fields)
-    return shown
 
 
 async def _make_analog(node: Any, variable: Variable) -> None:
@@ -178,15 +183,3 @@ async def _make_analog(node: Any, variable: Variable) -> None:
     for name, value in properties.items():
         nodeid = ua.NodeId(f"{variable.path}.{name}", node.nodeid.NamespaceIndex)
         await node.add_property(nodeid, ua.QualifiedName(name, 0), value)
-
-
-def _listen_to(server: Any, requested: Callable[[str], None]) -> None:
-    def note(name: str) -> Callable[..., None]:
-        def listener(event: Any, _service: Any) -> None:
-            if event.is_external:
-                requested(name)
-
-        return listener
-
-    server.subscribe_server_callback(CallbackType.PreRead, note("read"))
-    server.subscribe_server_callback(CallbackType.PreWrite, note("write"))

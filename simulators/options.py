@@ -27,6 +27,9 @@ examples:
   python -m simulators ctl '{"device": "modbus-rtu", "do": "wrong", "kind": "echo"}'
   python -m simulators ctl '{"device": "robot-1", "do": "status", "node": "Robot.Axis1.Speed", \
 "status": "BadSensorFailure"}'
+  python -m simulators ctl '{"device": "robot-1", "do": "forget_subscriptions"}'
+  python -m simulators ctl '{"device": "robot-1", "do": "restart", "graceful": true, "announced_s": 3}'
+  python -m simulators ctl '{"device": "robot-1", "do": "limit", "nodes_per_read": 5, "announced": false}'
 """
 
 
@@ -46,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--pki-dir", type=Path, help="keep the robot's certificate here (default: a temporary folder)")
     whole.add_argument("--user", default="gateway", help="the robot's user beside anonymous (default: gateway)")
     whole.add_argument("--password", default="gateway-secret", help="(default: gateway-secret)")
+    whole.add_argument("--history", action="store_true", help="the robot keeps raw values, and they can be read back")
+    whole.add_argument("--volume-variables", type=int, default=0, help="more OPC UA variables, Volume.V00001 and so on")
     whole.add_argument("--volume-units", type=int, default=0, help="more Modbus units, ids from 11, of 1000 registers")
     whole.add_argument("--seed", type=int, default=1, help="of the machines' noise (default: 1)")
     whole.add_argument("--step", type=float, default=0.1, help="seconds from step to step (default: 0.1)")

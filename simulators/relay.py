@@ -1,6 +1,8 @@
 """A TCP relay in front of a server: it freezes, delays and cuts what the server itself cannot."""
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
 from simulators.lifecycle import TcpListener
@@ -18,17 +20,23 @@ class Relay(TcpListener):
         self.target = target
         self.delay_s = 0.0
         self.connections = 0
-        self._pairs: set[asyncio.Task[Any]] = set()
+        self._pairs: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self._flowing = asyncio.Event()
         self._flowing.set()
 
     async def cut(self) -> None:
-        """Cut all connections and go on listening."""
-        pairs = list(self._pairs)
-        for pair in pairs:
+        """Reset all connections and go on listening."""
+        pairs = dict(self._pairs)
+        for pair, client in pairs.items():
+            _let_reset(client)
             pair.cancel()
         if pairs:
             await asyncio.wait(pairs)
+
+    async def end(self, within_s: float) -> None:
+        """Give connections that the server has closed some time to end in order."""
+        if self._pairs:
+            await asyncio.wait(self._pairs, timeout=within_s)
 
     def freeze(self) -> None:
         """Pass nothing on; connections stay open."""
@@ -47,14 +55,14 @@ class Relay(TcpListener):
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pair = asyncio.current_task()
         assert pair is not None  # noqa: S101 -- asyncio runs this in a task of its own
-        self._pairs.add(pair)
+        self._pairs[pair] = writer
         self.connections += 1
         try:
             await self._pass(reader, writer)
         except* (OSError, asyncio.CancelledError):
             pass  # one side has gone, or `cut` ends this task: asyncio would log either
         finally:
-            self._pairs.discard(pair)
+            self._pairs.pop(pair, None)
             writer.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,3 +83,10 @@ class Relay(TcpListener):
             await writer.drain()
         await self._flowing.wait()
         writer.close()
+
+
+def _let_reset(client: asyncio.StreamWriter) -> None:
+    """Let the end of a connection be a reset, as from a host that knows nothing of it any more."""
+    sock = client.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -77,6 +77,7 @@ class Plc:
     slowness: str = ""
     completed: "ScriptedSection | None" = None
     kept: "list[Notification]" = field(default_factory=list)
+    farewell: dict[str, Any] = field(default_factory=dict)
     expected: list[float] = field(default_factory=list)
     openings: int = 0
     closings: int = 0
@@ -149,6 +150,11 @@ class ScriptedDriver(Driver):
         """Give what the test says that the PLC kept."""
         for notification in self._plc.kept:
             yield notification
+
+    @property
+    def farewell(self) -> dict[str, Any]:
+        """As the test says."""
+        return self._plc.farewell
 
     @property
     def slowness(self) -> str:

@@ -6,7 +6,7 @@ from gateway.buffer import Limits, open_buffer
 from gateway.drivers.base import Notification
 from gateway.model import Batch, Gap, Meta, Sample
 from gateway.poller import Changed
-from tests.poller_line import MIB, QUICK_S, device, line
+from tests.poller_line import MIB, QUICK_S, device, line, lost
 from tests.scripted import Plc, meta_of, scripted_tag
 
 
@@ -37,6 +37,19 @@ async def test_what_the_plc_kept_is_stored_whole_beside_the_live_data(tmp_path: 
         assert Sample.good(10, (0,), (1,)) in rows
         assert [gap.reason for gap in await on.gaps()] == ["history-incomplete"]
         assert on.buffer.bookmarks("press-1") == {"flow": 5}
+
+
+async def test_a_drivers_farewell_is_stored_when_it_is_closed_and_not_when_it_broke(tmp_path: Path) -> None:
+    plc = Plc(subscribes=True, farewell={"place": None})
+    async with line(tmp_path, device(plc)) as on:
+        plc.sent.put_nowait(Notification((), bookmarks={"place": 7}))
+        await plc.next_taken()
+        plc.sent.put_nowait(lost())
+        plc.notify(Sample.good(1, (0,), (1,)))
+        await plc.next_taken()
+        assert plc.openings == 2
+        assert on.buffer.bookmarks("press-1") == {"place": 7}
+    assert on.buffer.bookmarks("press-1") == {}
 
 
 async def test_bookmarks_are_stored_with_their_samples_and_are_there_after_a_restart(tmp_path: Path) -> None:

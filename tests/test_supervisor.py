@@ -121,6 +121,27 @@ async def test_what_ends_an_attempt_that_was_stable_is_the_first_failure_again()
     assert backoff.asked == [1, 2, 1, 2, 3]
 
 
+@dataclass(frozen=True)
+class Longest(Backoff):
+    """A back-off that does not wait, and notes the longest that it would have."""
+
+    pauses: list[float] = field(default_factory=list)
+
+    def delay(self, failures: int) -> float:
+        """Note it."""
+        self.pauses.append(min(self.cap, self.first * 2 ** (failures - 1)))
+        return 0.0
+
+
+async def test_a_refused_login_is_tried_again_slowly_and_other_trouble_as_before() -> None:
+    backoff = Longest()
+    refused = DeviceError("it refuses the login", reason="x", state=DeviceState.AUTH_ERROR, retry_after_s=30.0)
+    script = Script(unreachable(), unreachable(), *[refused] * 6, unreachable(), refused)
+    async with supervised(component(), script.attempt, backoff):
+        await asyncio.wait_for(script.played.wait(), PATIENCE_S)
+    assert backoff.pauses == [0.25, 0.5, 30, 60, 120, 240, 300, 300, 5, 30]
+
+
 async def test_an_outage_is_one_line_when_it_begins_and_one_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
     part = component()
     caplog.set_level(logging.INFO)

@@ -67,6 +67,7 @@ def _begin(path: Path, limits: Limits, machine_id: str | None, known: str | None
     identity = schema.Identity(schema.new_epoch(), machine_id)
     if known is not None:
         identity = replace(identity, succeeds=True, previous=known or None, why=why)
+    schema.clear_away(path)
     connection = schema.connect(path)
     try:
         schema.create(connection, identity)

@@ -124,6 +124,8 @@ def is_new(path: Path) -> bool:
     if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
         raise ForeignFileError("it is not a database, or its first page is lost")
     version, application = (int.from_bytes(header[offset : offset + 4], "big") for offset in (60, 68))
+    if application == 0 and path.stat().st_size <= PAGE_BYTES and not path.with_name(path.name + "-wal").exists():
+        return True  # one page holds no table: the power was cut when the file was made
     if application != APPLICATION_ID:
         raise ForeignFileError("it is not a buffer of edge-gateway")
     if version != SCHEMA_VERSION:
@@ -133,7 +135,8 @@ def is_new(path: Path) -> bool:
 
 def recognise(connection: sqlite3.Connection) -> Identity | None:
     """Read whose numbering a buffer carries; None if its making was cut short. Raises sqlite3.Error if damaged."""
-    if _pragma(connection, "page_count") == 0:
+    # A hot journal was rolled back by now: what the header said before may be undone.
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone() is None:
         return None
     row = connection.execute("SELECT epoch, machine_id, succeeds, previous, clean FROM identity").fetchone()
     if row is None:
@@ -165,6 +168,12 @@ def write_identity(connection: sqlite3.Connection, identity: Identity) -> None:
         "UPDATE identity SET epoch = ?, machine_id = ?, succeeds = ?, previous = ?, clean = 0",
         (identity.epoch, identity.machine_id, identity.succeeds, identity.previous),
     )
+
+
+def clear_away(path: Path) -> None:
+    """Remove a file that nothing was ever stored in, since its making was cut short, and its journals."""
+    for suffix in ("-wal", "-shm", "-journal", ""):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def new_epoch() -> str:

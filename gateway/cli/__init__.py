@@ -19,6 +19,7 @@ _COMMANDS = {
     "scan": "gateway.cli.scan:scan",
     "decode": "gateway.cli.decode:decode",
     "import": "gateway.cli.import_:import_",
+    "certs": "gateway.cli.certs:certs",
     "demo": "gateway.cli.demo:demo",
     "version": "gateway.cli.version:version",
 }
@@ -93,8 +94,12 @@ def _tell_wrong_use(error: click.UsageError) -> None:
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # no arguments at all: the help it is
         error.show()
         return
-    path = error.ctx.command.name if error.ctx is not None and error.ctx.parent is not None else ""
-    command = f"edge-gateway {path}".strip()
+    names: list[str] = []
+    context = error.ctx
+    while context is not None and context.parent is not None:
+        names.insert(0, context.command.name or "")
+        context = context.parent
+    command = " ".join(["edge-gateway", *names])
     text = error.format_message()
     sentence = text if text.endswith("?") else f"{text.rstrip('.')}."
     sys.stderr.write(f"{command}: {sentence} See {command} --help.\n")

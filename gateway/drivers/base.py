@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -19,6 +18,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from gateway.files import CertificateFile
 from gateway.model import Bookmark, Gap, Sample
 from gateway.quantities import Name, PositiveDuration
 
@@ -181,6 +181,11 @@ class Driver(ABC):
         """
         return _nothing()
 
+    @property
+    def farewell(self) -> Mapping[str, Bookmark | None]:
+        """The bookmarks to store when the connection is ended because we were asked to stop."""
+        return {}
+
     @abstractmethod
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions of the section's `tags` now.
@@ -237,7 +242,7 @@ class DeviceSection(Section):
         return False
 
     @property
-    def certificate_files(self) -> dict[str, Path]:
+    def certificate_files(self) -> dict[str, CertificateFile]:
         """The certificates of ours that this device's connection uses, by the name that health gives them."""
         return {}
 

@@ -206,10 +206,11 @@ class ConfigParts:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate that somebody has to renew: what it is for, and until when it is valid (ms since the epoch)."""
+    """A certificate that somebody has to renew: what it is for, until when it is valid (ms since the epoch), how."""
 
     name: str
     not_after_ms: int
+    do: str = "Replace it."
 
 
 @dataclass(frozen=True)

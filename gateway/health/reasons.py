@@ -12,6 +12,7 @@ from gateway.model import DeviceState, MqttState
 DAY_MS: Final = 86_400_000
 EXPIRY_WARNING_DAYS: Final = 30
 FULL_SHARE: Final = 0.8
+CLOCK_WARNING_S: Final = 5.0
 
 DOWN: Final = {
     DeviceState.UNREACHABLE: "Check the device's power, its network cable and its address in the config.",
@@ -49,10 +50,11 @@ class Reason:
 
 def reasons(parts: Parts, now_ms: int) -> list[Reason]:
     """Give everything that is not as it should be, the worst first."""
+    clock = parts.clock() is True
     found = [
         *_of_buffer(parts.buffer.status),
         *_of_broker(parts),
-        *(reason for name, device in parts.devices.items() for reason in _of_device(name, device)),
+        *(reason for name, device in parts.devices.items() for reason in _of_device(name, device, clock=clock)),
         *_of_gateway(parts),
         *_of_certificates(parts, now_ms),
     ]
@@ -101,12 +103,14 @@ def _of_broker(parts: Parts) -> Iterator[Reason]:
         )
 
 
-def _of_device(name: str, device: DeviceParts) -> Iterator[Reason]:
+def _of_device(name: str, device: DeviceParts, *, clock: bool) -> Iterator[Reason]:
     if device.state in DOWN:
         text = _named(name, device.error or f"{device.address}: {device.state}")
         yield Reason(f"device-{device.state}", text, device.do or DOWN[device.state], name)
     elif device.state in {DeviceState.OK, DeviceState.DEGRADED}:
         yield from _of_answering_device(name, device)
+        if clock:
+            yield from _of_clock(name, device)
 
 
 def _of_answering_device(name: str, device: DeviceParts) -> Iterator[Reason]:
@@ -119,6 +123,17 @@ def _of_answering_device(name: str, device: DeviceParts) -> Iterator[Reason]:
         yield Reason(code, _named(name, text), "Lengthen the interval, or read fewer tags from this device.", name)
     if device.state is DeviceState.DEGRADED and not device.bad_tags and not device.slowness:
         yield Reason(code, _named(name, device.error or "degraded"), device.do, name)
+
+
+def _of_clock(name: str, device: DeviceParts) -> Iterator[Reason]:
+    """Tell of a device's clock that is wrong; only where ours is known to be right."""
+    offset = device.details.get("clock_offset_s")
+    if isinstance(offset, int | float) and abs(offset) > CLOCK_WARNING_S:
+        direction = "behind" if offset < 0 else "ahead"
+        text = f"its clock is {spell_duration(abs(offset))} {direction}; its timestamps may be wrong"
+        yield Reason(
+            "device-clock", _named(name, text), "Let the device reach a time server, or write timestamp: gateway.", name
+        )
 
 
 def _named(name: str, sentence: str) -> str:
@@ -156,7 +171,7 @@ def _of_certificates(parts: Parts, now_ms: int) -> Iterator[Reason]:
             date = datetime.fromtimestamp(certificate.not_after_ms / 1000, UTC).date()
             expired = certificate.not_after_ms <= now_ms
             when = f"expired on {date}" if expired else f"expires in {days} days, on {date}"
-            yield Reason("certificate-expires", f"The certificate '{certificate.name}' {when}", "Replace it.")
+            yield Reason("certificate-expires", f"The certificate '{certificate.name}' {when}", certificate.do)
 
 
 def days_left(certificate: Certificate, now_ms: int) -> int:

@@ -77,6 +77,7 @@ class Poller:
             async with self._section.open(self._shared) as driver:
                 self.driver = driver
                 ending.callback(self._forget)
+                ending.push(partial(self._say_farewell, driver))
                 self._adopt(driver.section)
                 self.component.connected(driver)
                 self._shaper.follows = driver.subscribes
@@ -84,6 +85,11 @@ class Poller:
 
     def _forget(self) -> None:
         self.driver = None
+
+    def _say_farewell(self, driver: Driver, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Store what the driver wants known of a connection that did not break: it was closed."""
+        if _was_stopped(error) and (farewell := driver.farewell):
+            self._append((), 0, (), farewell)
 
     def _adopt(self, completed: DeviceSection | None) -> None:
         """Go on with the tags as they are at the PLC; what is stored from here on names the meta that says so."""
@@ -115,8 +121,7 @@ class Poller:
 
     def _tell_end(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell that the device is silent from now on, whatever ended the connection; unless we were asked to stop."""
-        task = asyncio.current_task()
-        if error is None or (isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()):
+        if error is None or _was_stopped(error):
             self._shaper.clear()
         else:
             self._store_bad(error.reason if isinstance(error, DeviceError) else INTERNAL_ERROR)
@@ -227,6 +232,12 @@ class Poller:
         if sample.rx is not None or self._clock() is not False:
             return sample
         return replace(sample, clock="unsynced")
+
+
+def _was_stopped(error: BaseException | None) -> bool:
+    """Whether a connection ended because we were asked to stop."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _acknowledge(driver: Driver, receipt: Any, on_disk: asyncio.Future[bool]) -> None:

@@ -6,14 +6,17 @@ It prints `stored N` when batch N is on disk, `acking N ...` before a broker wou
 """
 
 import asyncio
+import os
 import random
+import sqlite3
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from buffer_cases import batch_of, bulky
 
-from gateway.buffer import Buffer, Limits, open_buffer
+from gateway.buffer import Buffer, Limits, open_buffer, schema
 from gateway.model import Batch
 
 
@@ -24,15 +27,22 @@ def numbered(number: int, chance: random.Random) -> Batch:
     return replace(batch, samples=tuple(replace(sample, ts=number) for sample in batch.samples))
 
 
-async def store(buffer: Buffer, first: int, chance: random.Random) -> None:
-    """Append one group after the other."""
+def groups(first: int, seed: int) -> Iterator[dict[int, Batch]]:
+    """Give the batches, by their numbers, that a process with this seed stores one group after the other."""
+    chance = random.Random(seed)
     while True:
         last = first + chance.randint(1, 20)
-        futures = {number: buffer.append(numbered(number, chance)) for number in range(first, last)}
+        yield {number: numbered(number, chance) for number in range(first, last)}
+        first = last
+
+
+async def store(buffer: Buffer, first: int, seed: int) -> None:
+    """Append one group after the other."""
+    for group in groups(first, seed):
+        futures = {number: buffer.append(batch) for number, batch in group.items()}
         for number, on_disk in futures.items():
             assert await on_disk
             print("stored", number, flush=True)
-        first = last
 
 
 async def forward(buffer: Buffer, chance: random.Random) -> None:
@@ -50,10 +60,18 @@ async def forward(buffer: Buffer, chance: random.Random) -> None:
 
 async def main() -> None:
     """Run until killed."""
+    if os.environ.get("CARELESS"):  # a test of the crash test: commits that the disk may still lose
+        connect = schema.prepare
+
+        def careless(connection: sqlite3.Connection, max_bytes: int) -> None:
+            connect(connection, max_bytes)
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+        schema.prepare = careless
     path, first, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     async with open_buffer(path, Limits(64 << 20), 0.005) as buffer, asyncio.TaskGroup() as group:
         group.create_task(buffer.run(), name="buffer")
-        group.create_task(store(buffer, first, random.Random(seed)), name="store")
+        group.create_task(store(buffer, first, seed), name="store")
         group.create_task(forward(buffer, random.Random(-seed)), name="forward")
 
 

@@ -223,6 +223,24 @@ def test_the_making_of_a_file_that_was_cut_short_is_done_again(path: Path) -> No
     assert gaps(take_all(store)) == []
 
 
+@pytest.mark.parametrize("tables", [False, True])
+def test_a_power_cut_while_the_file_is_made_does_not_keep_the_gateway_from_starting(path: Path, tables: bool) -> None:
+    """What a rolled back journal leaves: a first page, with our mark or without, and no tables."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA page_size=4096")
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("CREATE TABLE t(x)")
+        connection.execute("DROP TABLE t")
+        connection.execute("VACUUM")
+        if tables:
+            connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
+    store = open_at(path)
+    assert (store.identity.why, store.identity.succeeds) == (None, False)
+    commit(store, batch_of("press-1"))
+    assert list(path.parent.glob("*.aside-*")) == []
+
+
 def test_a_missing_meta_is_damage_that_is_found_and_set_aside(path: Path) -> None:
     filled(path)
     store = open_at(path)

@@ -288,7 +288,8 @@ def test_an_address_is_equal_to_itself_written_otherwise() -> None:
 def test_an_opcua_device_names_its_certificate_or_that_it_has_none(load_text: Load, good: str, tmp_path: Path) -> None:
     secure = load_text(good.replace("    endpoint:", "    security: {pki_dir: pki}\n    endpoint:")).devices[1]
     assert not secure.is_insecure
-    assert list(secure.certificate_files.values()) == [tmp_path / "pki" / "own" / "cert.der"]
+    pki = tmp_path / "pki"
+    assert [file.path for file in secure.certificate_files.values()] == [pki / "own" / "cert.der", pki / "trusted"]
     text = good.replace("    endpoint:", "    security: {policy: None, insecure: true}\n    endpoint:")
     insecure = load_text(text).devices[1]
     assert insecure.is_insecure

@@ -162,6 +162,7 @@ async def test_a_folder_used_again_gives_the_same_certificate(simulator: OpcuaSi
     assert again.certificate_path.read_bytes() == first
 
 
+@pytest.mark.changes_a_plc
 async def test_a_write_is_refused_and_counted(simulator: OpcuaSimulator) -> None:
     before = simulator.writes
     async with connected(simulator) as client:

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -10,7 +9,7 @@ from pydantic import Field
 from gateway.checked import Checked, Fault
 from gateway.drivers.base import ALIKE, DeviceSection, Driver, Section, Shared
 from gateway.drivers.modbus.tag import BIT_TABLES, MAX_BITS, MAX_REGISTERS, Guard, ModbusTag
-from gateway.files import ReadablePath
+from gateway.files import CertificateFile, ReadablePath
 from gateway.hosts import Endpoint, Host, join, parse_endpoint
 from gateway.quantities import Duration, Port
 
@@ -136,9 +135,9 @@ class ModbusTlsDevice(_Networked):
     tls: ModbusTls = Field(description="the certificates of both sides")
 
     @property
-    def certificate_files(self) -> dict[str, Path]:
+    def certificate_files(self) -> dict[str, CertificateFile]:
         """The certificate that the PLC sees."""
-        return {f"{self.name} client": self.tls.cert_file}
+        return {f"{self.name} client": CertificateFile(self.tls.cert_file)}
 
 
 class Serial(Section):

@@ -2,45 +2,41 @@
 
 On every connect: ask the server for its endpoints, take the one with exactly the configured policy and mode, verify
 its certificate, open the channel with that certificate and no other, let the server prove in CreateSession that it
-holds the certificate's key, and only then log in (OPC 10000-4 sections 5.5.4, 5.7.2, 6.1.3).
+holds the certificate's key and offers what it offered before, and only then log in (OPC 10000-4 sections 5.5.4,
+5.7.2, 6.1.3).
 """
 
 import asyncio
+import contextlib
+import shlex
 import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from asyncua import ua
 from asyncua.client.client import Client
-from asyncua.crypto.security_policies import (
-    SecurityPolicyAes128Sha256RsaOaep,
-    SecurityPolicyAes256Sha256RsaPss,
-    SecurityPolicyBasic256Sha256,
-    SecurityPolicyNone,
-)
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.drivers.opcua.faults import login_refused
+from gateway.drivers.opcua.login import Created, log_in
 from gateway.drivers.opcua.section import OpcuaDevice
-from gateway.drivers.opcua.security import pki
+from gateway.drivers.opcua.security import own, pki
+from gateway.drivers.opcua.security.policies import NO_POLICY, POLICIES, wanted
 from gateway.drivers.opcua.security.trust import Claim, UntrustedError, uris, verify
-from gateway.errors import DeviceError, GatewayError
+from gateway.errors import DeviceError
 from gateway.model import DeviceState
 
 SESSION_MS: Final = 60_000
 CHANNEL_S: Final = 3600.0
 """How long the keys of a channel may be used, if the server agrees."""
-_POLICIES: Final = {"Basic256Sha256": SecurityPolicyBasic256Sha256}
-_STRONG: Final = frozenset(
-    policy.URI
-    for policy in (SecurityPolicyBasic256Sha256, SecurityPolicyAes128Sha256RsaOaep, SecurityPolicyAes256Sha256RsaPss)
-)
-_MODES: Final = {"Sign": ua.MessageSecurityMode.Sign, "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt}
+_NONCE_BYTES: Final = 32
+"""The least that proves anything (OPC 10000-4 section 5.7.2)."""
+_RENEWAL_S: Final = 6 * 3600.0
+"""How often an open connection looks whether our own certificate needs a successor."""
 
 
 def client_of(section: OpcuaDevice, timeout: float, channel_s: float = CHANNEL_S) -> Client:
@@ -59,26 +55,42 @@ def drop(client: Client) -> None:
         protocol.transport.abort()
 
 
-async def connect(client: Client, section: OpcuaDevice, identity: pki.Identity | None, gateway_id: str) -> None:
+async def connect(client: Client, section: OpcuaDevice, identity: own.Identity | None, gateway_id: str) -> None:
     """Open a verified, logged-in session on a fresh client; the caller drops the client if this fails.
 
     `identity` is None where the section asks for no security. Raises DeviceError, or what the library raises.
     """
     client.name = client.description = f"edge-gateway {gateway_id}"
     client.product_uri = "urn:edge-gateway"
-    offer = choose(await _offers(section, client.uaclient._timeout), section)
+    offers = await _offers(section, client.uaclient._timeout)
+    offer = choose(offers, section)
     if identity is None:
-        client.application_uri = pki.application_uri(gateway_id, socket.gethostname())
+        client.application_uri = own.application_uri(gateway_id, socket.gethostname())
     else:
         client.application_uri = identity.application_uri
         pinned = await _verified(offer, section)
-        policy: Any = _POLICIES[section.security.policy]
-        mode = _MODES[section.security.mode]
-        client.security_policy = policy(pinned, identity.certificate, identity.key, mode)
+        policy, (_, mode) = POLICIES[section.security.policy], wanted(section.security)
+        client.security_policy = policy(
+            pinned, identity.certificate, identity.key, mode, host_cert_chain=list(identity.chain)
+        )
         client.uaclient.set_security(client.security_policy)
     await _open_channel(client)
-    await _create_session(client, section)
-    await _log_in(client, section)
+    await log_in(client, section, await _create_session(client, section, offers))
+
+
+def load_identity(section: OpcuaDevice, gateway_id: str) -> own.Identity:
+    """Give our certificate and key; made, or renewed, where it is time. Blocks. Raises DeviceError."""
+    pki.prepare(section.security.pki_dir)
+    return own.identity(section.security.pki_dir, gateway_id)
+
+
+async def keep_identity(section: OpcuaDevice, gateway_id: str) -> NoReturn:
+    """Make the successor of our certificate in time though the connection never breaks, for ever."""
+    while True:
+        await asyncio.sleep(_RENEWAL_S)
+        if section.security.policy != "None":
+            with contextlib.suppress(DeviceError):  # told at the next connect; this connection needs no certificate
+                await asyncio.to_thread(load_identity, section, gateway_id)
 
 
 async def _offers(section: OpcuaDevice, timeout: float) -> list[ua.EndpointDescription]:
@@ -108,8 +120,8 @@ async def _open_channel(client: Client) -> None:
 
 def choose(offers: Iterable[ua.EndpointDescription], section: OpcuaDevice) -> ua.EndpointDescription:
     """Take the endpoint with exactly the configured policy and mode. There is no second choice: raises DeviceError."""
-    policy, mode = _wanted(section)
-    tcp = [offer for offer in offers if (offer.EndpointUrl or "").startswith("opc.tcp:")]
+    policy, mode = wanted(section.security)
+    tcp = [offer for offer in offers if _is_tcp(offer)]
     for offer in tcp:
         if offer.SecurityPolicyUri == policy and offer.SecurityMode == mode:
             return offer
@@ -120,12 +132,6 @@ def choose(offers: Iterable[ua.EndpointDescription], section: OpcuaDevice) -> ua
         state=DeviceState.CONFIG_ERROR,
         do="Enable it at the server, or write under `security` what the server offers.",
     )
-
-
-def _wanted(section: OpcuaDevice) -> tuple[str, ua.MessageSecurityMode]:
-    if section.security.policy == "None":
-        return SecurityPolicyNone.URI, ua.MessageSecurityMode.None_
-    return _POLICIES[section.security.policy].URI, _MODES[section.security.mode]
 
 
 def _named_wanted(section: OpcuaDevice) -> str:
@@ -154,10 +160,11 @@ async def _verified(offer: ua.EndpointDescription, section: OpcuaDevice) -> x509
     try:
         verify(chain, claim, trust, datetime.now(UTC))
     except UntrustedError as error:
-        do = "Renew the certificate at the server, and check the clocks there and here."
+        do = error.do
         if not error.known:
             path = await asyncio.to_thread(pki.reject, folder, chain[0].public_bytes(Encoding.DER))
-            do = f"If {path.stem} is its SHA-256 fingerprint at the server, move {path} to {folder / 'trusted'}/."
+            command = f"edge-gateway certs --pki-dir {shlex.quote(str(folder))}"
+            do = f"{do} See it with: {command} show {path.stem} and trust it with: {command} trust {path.stem}"
         raise _untrusted(section, error.reason, str(error), do) from error
     return chain[0]
 
@@ -182,7 +189,7 @@ def _untrusted(section: OpcuaDevice, reason: str, text: str, do: str) -> DeviceE
     return DeviceError(f"{section.address} is not trusted: {text}", reason=reason, state=state, do=do)
 
 
-async def _create_session(client: Client, section: OpcuaDevice) -> None:
+async def _create_session(client: Client, section: OpcuaDevice, offers: list[ua.EndpointDescription]) -> Created:
     """Create the session; the server signs with the key of the certificate that we verified, or we leave."""
     try:
         created: ua.CreateSessionResult = await client.create_session()
@@ -192,54 +199,44 @@ async def _create_session(client: Client, section: OpcuaDevice) -> None:
         text = "it did not prove in CreateSession that the certificate it showed is its own"
         do = "Check that nobody answers in the server's place; restart the server if it has a new certificate."
         raise _untrusted(section, "BadCertificateInvalid", text, do) from error
+    offer = choose(created.ServerEndpoints, section)
+    policies = offer.UserIdentityTokens or []
     if section.security.policy == "None":
-        return
+        return Created(None, created.ServerNonce or b"", policies)
     certificate = certificate_chain(created.ServerCertificate or b"")[0]
-    announced = choose(created.ServerEndpoints, section).Server.ApplicationUri
-    if announced not in uris(certificate):
-        text = f"its certificate is not made out to {announced}"
+    if offer.Server.ApplicationUri not in uris(certificate):
+        text = f"its certificate is not made out to {offer.Server.ApplicationUri}"
         raise _untrusted(section, "BadCertificateUriInvalid", text, "Renew the certificate at the server.")
+    if _essence(created.ServerEndpoints) != _essence(offers):
+        text = "it offers other endpoints in the secured channel than it, or somebody in between, did before"
+        raise _untrusted(section, "BadSecurityChecksFailed", text, "Check that nobody answers in the server's place.")
+    if len(created.ServerNonce or b"") < _NONCE_BYTES:
+        text = "its nonce is too short to prove anything"
+        raise _untrusted(section, "BadNonceInvalid", text, "Update the server's firmware.")
+    return Created(certificate, created.ServerNonce, policies)
 
 
-async def _log_in(client: Client, section: OpcuaDevice) -> None:
-    if section.username is None:
-        if client._policy_ids and not _policies(client, ua.UserTokenType.Anonymous):
-            raise login_refused(section.address, "BadIdentityTokenRejected")
-        await client.activate_session()
-        return
-    client._policy_ids = [password_policy(_policies(client, ua.UserTokenType.UserName), section)]
-    await client.activate_session(username=section.username, password=await asyncio.to_thread(_password, section))
+def _essence(offers: Iterable[ua.EndpointDescription]) -> set[Any]:
+    """Give what a client compares of the endpoints (OPC 10000-4 section 5.7.2, serverEndpoints).
 
-
-def _policies(client: Client, kind: ua.UserTokenType) -> list[ua.UserTokenPolicy]:
-    return [policy for policy in client._policy_ids if policy.TokenType == kind]
-
-
-def password_policy(policies: list[ua.UserTokenPolicy], section: OpcuaDevice) -> ua.UserTokenPolicy:
-    """Choose how to send the password: encrypted by itself if the server can, else in an encrypted channel only.
-
-    Raises DeviceError where it would be readable on the way.
+    Not their URLs: a server with many addresses may name another one in each answer, and we go to the configured one.
     """
-    if not policies:
-        raise login_refused(section.address, "BadIdentityTokenRejected")
-    channel, mode = _wanted(section)
-    secured = mode != ua.MessageSecurityMode.None_
-    for policy in policies:
-        if secured and (policy.SecurityPolicyUri or channel) in _STRONG:
-            return policy
-    if mode == ua.MessageSecurityMode.SignAndEncrypt:
-        return policies[0]
-    raise DeviceError(
-        f"{section.address} wants the password in a form that others on the way can read",
-        reason="BadSecurityModeInsufficient",
-        state=DeviceState.CONFIG_ERROR,
-        do="Write mode: SignAndEncrypt under `security`.",
-    )
+    return {
+        (
+            offer.SecurityPolicyUri or NO_POLICY,
+            offer.SecurityMode,
+            offer.Server.ApplicationUri,
+            offer.TransportProfileUri,
+            offer.SecurityLevel,
+            frozenset(
+                (token.PolicyId, token.TokenType, token.SecurityPolicyUri or "", token.IssuedTokenType or "")
+                for token in offer.UserIdentityTokens or []
+            ),
+        )
+        for offer in offers
+        if _is_tcp(offer)
+    }
 
 
-def _password(section: OpcuaDevice) -> str:
-    try:
-        return section.password.reveal() if section.password is not None else ""
-    except GatewayError as error:
-        reason = "BadIdentityTokenInvalid"
-        raise DeviceError(str(error), reason=reason, state=DeviceState.AUTH_ERROR, do=error.do) from error
+def _is_tcp(offer: ua.EndpointDescription) -> bool:
+    return (offer.EndpointUrl or "").startswith("opc.tcp:")

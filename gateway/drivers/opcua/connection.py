@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from asyncua import ua
 
+from gateway.drivers.opcua.local_time import LocalClock
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
 from gateway.drivers.opcua.survey import Server
+from gateway.drivers.opcua.watch import Watch
 from gateway.model import Bookmark
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Connection:
     """One connection to a server, from its first answer to its end.
 
@@ -23,7 +26,13 @@ class Connection:
 
     section: OpcuaDevice
     session: Session
+    watch: Watch
     server: Server
     nodes: Sequence[ua.NodeId | None]
     memory: MutableMapping[str, Any]
     bookmarks: Callable[[], Mapping[str, Bookmark]]
+
+    @cached_property
+    def local_clock(self) -> LocalClock | None:
+        """What turns the PLC's source timestamps into UTC; None where they are UTC already."""
+        return LocalClock(self.section.timezone) if self.section.timezone is not None else None

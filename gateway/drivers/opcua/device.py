@@ -2,19 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from gateway.drivers.base import Notification, Shared
-from gateway.drivers.opcua.connect import CHANNEL_S
+from gateway.drivers.opcua.connect import CHANNEL_S, keep_identity
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
+from gateway.drivers.opcua.redundancy import open_best
 from gateway.drivers.opcua.section import OpcuaDevice
-from gateway.drivers.opcua.session import Session, open_session
-from gateway.drivers.opcua.subscription.subscription import Subscription, subscribe
+from gateway.drivers.opcua.session import Session
+from gateway.drivers.opcua.subscription.fallback import why_poll
+from gateway.drivers.opcua.subscription.follower import Follower, follow
+from gateway.drivers.opcua.subscription.memory import Memory
+from gateway.drivers.opcua.subscription.trial import try_again
 from gateway.drivers.opcua.survey import survey
+from gateway.drivers.opcua.watch import Watch
 from gateway.errors import DeviceError
+from gateway.model import Bookmark
 
 
 class OpcuaSubscriber(OpcuaDriver):
@@ -22,17 +28,27 @@ class OpcuaSubscriber(OpcuaDriver):
 
     subscribes = True
 
-    def __init__(self, connection: Connection, subscription: Subscription) -> None:
+    def __init__(self, connection: Connection, follower: Follower) -> None:
         super().__init__(connection)
-        self._subscription = subscription
+        self._follower = follower
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """How the server is followed, and what it made of our wishes."""
+        return {**super().details, **self._follower.details}
+
+    @property
+    def farewell(self) -> Mapping[str, Bookmark | None]:
+        """The subscriptions are deleted at the server: nobody need look for them."""
+        return self._follower.farewell
 
     def changes(self) -> AsyncIterator[Notification]:
         """Give what the server notifies, until the connection ends. Raises DeviceError when it does."""
-        return self._subscription.changes()
+        return self._follower.changes(self.read)
 
     def acknowledge(self, receipt: Any) -> None:
         """Note that the notification with this receipt is on disk; the next PublishRequest tells the server."""
-        self._subscription.acknowledge(receipt)
+        self._follower.acknowledge(receipt)
 
 
 @contextlib.asynccontextmanager
@@ -43,14 +59,20 @@ async def open_device(
 
     The keys of the secure channel are used for `channel_s` seconds at most, and renewed before.
     """
-    async with open_session(section, shared, channel_s) as session:
-        driver = await _driver(await _connected(section, session, shared))
+    async with open_best(section, shared, channel_s) as (session, watch):
         try:
+            connection = await _connected(section, session, watch, shared)
+            driver = await _driver(connection)
             async with asyncio.TaskGroup() as group:
                 keepers = [
                     group.create_task(session.renew(), name=f"opcua[{section.name}].renew"),
-                    group.create_task(session.probe(), name=f"opcua[{section.name}].probe"),
+                    group.create_task(watch.keep_looking(), name=f"opcua[{section.name}].watch"),
+                    group.create_task(
+                        keep_identity(section, shared.gateway_id), name=f"opcua[{section.name}].certificate"
+                    ),
                 ]
+                if section.mode == "subscribe" and not driver.subscribes:
+                    keepers.append(group.create_task(try_again(connection), name=f"opcua[{section.name}].trial"))
                 try:
                     yield driver
                 finally:
@@ -58,7 +80,11 @@ async def open_device(
                         keeper.cancel()
         except BaseExceptionGroup as group_error:
             first = _telling(group_error)
+            session.keeps_subscriptions = isinstance(first, Exception) and Memory.of(connection.memory).transfers
             raise first from first.__cause__
+        except DeviceError:
+            session.keeps_subscriptions = True
+            raise
 
 
 def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -66,15 +92,24 @@ def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return next((error for error in group.exceptions if not isinstance(error, DeviceError)), group.exceptions[0])
 
 
-async def _connected(section: OpcuaDevice, session: Session, shared: Shared) -> Connection:
+async def _connected(section: OpcuaDevice, session: Session, watch: Watch, shared: Shared) -> Connection:
     """Learn what the server tells of itself and of the tags."""
-    server = await survey(session)
-    nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
     memory = shared.memory.setdefault(section.name, {})
-    return Connection(section, session, server, nodes, memory, lambda: shared.bookmarks(section.name))
+    server = await survey(session, memory, section.limits)
+    nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
+    return Connection(section, session, watch, server, nodes, memory, lambda: shared.bookmarks(section.name))
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:
+    """Follow what the server notifies; read instead where the config says so, or its subscriptions are of no use."""
     if connection.section.mode == "poll":
         return OpcuaDriver(connection)
-    return OpcuaSubscriber(connection, await subscribe(connection))
+    why = why_poll(connection)
+    if not why:
+        try:
+            return OpcuaSubscriber(connection, await follow(connection))
+        except DeviceError as error:
+            why = why_poll(connection, error)
+            if not why:
+                raise
+    return OpcuaDriver(connection, why)

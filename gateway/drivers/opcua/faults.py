@@ -51,16 +51,46 @@ _CONFIG: Final = {
 _HINTS: Final = {
     "BadTooManySessions": "The server has no free session: close other clients, or raise its limit.",
     "BadMaxConnectionsReached": "The server has no free connection: close other clients, or raise its limit.",
+    "BadTcpServerTooBusy": "The server is overloaded: close other clients, or lengthen intervals.",
     "BadTooManySubscriptions": "The server has no free subscription: close other clients, or raise its limit.",
     "BadShutdown": "The server is shutting down.",
 }
+_CROWDED: Final = frozenset(
+    {
+        "BadTooManySessions",
+        "BadMaxConnectionsReached",
+        "BadTcpServerTooBusy",
+        "BadTcpNotEnoughResources",
+        "BadTooManySubscriptions",
+    }
+)
+_CROWDED_S: Final = 5.0
+"""First pause, in seconds, for a server that has no room: each attempt costs it the resources that it lacks."""
+_LOGIN_S: Final = 30.0
+"""First pause, in seconds, after a refused login: many PLCs lock an account after a few wrong passwords."""
+
+
+@contextlib.contextmanager
+def plain_cancellation() -> Iterator[None]:
+    """Let a cancellation be asyncio's own, by its very type.
+
+    Under Python 3.11 the library waits with wait_for2, whose cancellation carries the answer that came in the same
+    moment; asyncio.timeout does not take that for the end of its time, and it would pass for a cancelled task.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if type(error) is asyncio.CancelledError:
+            raise
+        raise asyncio.CancelledError from None
 
 
 @contextlib.contextmanager
 def device_errors(address: str, certificate: str = "") -> Iterator[None]:
     """Turn what the library raises into a DeviceError; `certificate` is the path of ours, where we showed one."""
     try:
-        yield
+        with plain_cancellation():
+            yield
     except UaStatusCodeError as error:
         raise refused(error.code, address, certificate) from error
     except OSError as error:
@@ -100,7 +130,8 @@ def refused(code: int, address: str, certificate: str = "") -> DeviceError:
         return DeviceError(
             f"{address} refuses the connection: {name}", reason=name, state=DeviceState.CONFIG_ERROR, do=_CONFIG[name]
         )
-    return DeviceError(f"{address} refuses: {name}", reason=name, do=_HINTS.get(name, ""))
+    pause = _CROWDED_S if name in _CROWDED else 0.0
+    return DeviceError(f"{address} refuses: {name}", reason=name, do=_HINTS.get(name, ""), retry_after_s=pause)
 
 
 def login_refused(address: str, name: str) -> DeviceError:
@@ -109,5 +140,6 @@ def login_refused(address: str, name: str) -> DeviceError:
         f"{address} refuses the login ({name})",
         reason=name,
         state=DeviceState.AUTH_ERROR,
-        do="Check username and password of the device, and the user's rights at the server.",
+        do="Check username and password of the device, or the user's certificate, and the user's rights at the server.",
+        retry_after_s=_LOGIN_S,
     )

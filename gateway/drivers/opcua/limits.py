@@ -35,13 +35,22 @@ class Service(StrEnum):
 
 @dataclass(slots=True)
 class Limits:
-    """The most operations that one request may hold, by service."""
+    """The most operations that one request may hold, by service.
+
+    `most` is what the config or the server says, `found` what the server was found to take: it may outlive this.
+    """
 
     most: dict[Service, int] = field(default_factory=dict)
+    found: dict[Service, int] = field(default_factory=dict)
 
     def of(self, service: Service) -> int:
         """Give how many operations to put into one request."""
-        return self.most.get(service, _CHUNK)
+        return min(self.most.get(service, _CHUNK), self.found.get(service, _CHUNK))
+
+    @property
+    def document(self) -> dict[str, int]:
+        """What is known, by the limits' names, for a person."""
+        return {service.value: self.of(service) for service in Service if service in self.most or service in self.found}
 
     def tell(self, service: Service, given: object) -> None:
         """Take what the server says; 0, or none at all, says that there is no limit."""
@@ -50,7 +59,7 @@ class Limits:
 
     def refused(self, service: Service, tried: int) -> bool:
         """Note that so many were too many; whether fewer are worth a try."""
-        self.most[service] = max(1, min(tried, self.of(service)) // 2)
+        self.found[service] = max(1, min(tried, self.of(service)) // 2)
         return tried > 1
 
 

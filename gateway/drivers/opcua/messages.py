@@ -20,6 +20,8 @@ class Published(NamedTuple):
     """One NotificationMessage: changes are (client handle, value) in the server's order.
 
     A keep-alive has no notifications at all, and carries the sequence number that the next message will have.
+    `available` are the sequence numbers that the server still has for Republish;
+    `more` says that the next message is there already.
     """
 
     subscription: int
@@ -27,6 +29,8 @@ class Published(NamedTuple):
     keep_alive: bool
     changes: list[tuple[int, DataValue]]
     status: int | None
+    available: tuple[int, ...] = ()
+    more: bool = False
 
 
 def read_response(body: Buffer) -> list[DataValue]:
@@ -44,8 +48,19 @@ def publish_response(body: Buffer) -> Published:
     """Take apart a PublishResponse (section 5.14.5). Raises as `read_response` does."""
     data, at = _after_header(body)
     (subscription,) = _UINT32.unpack_from(data, at)
-    available, at = _count(data, at + 4)
-    at += 4 * available + 1  # the sequence numbers still available, and MoreNotifications
+    count, at = _count(data, at + 4)
+    available = struct.unpack_from(f"<{count}I", data, at)
+    at += 4 * count
+    return _message(data, at + 1, subscription, available)._replace(more=data[at] != 0)
+
+
+def republish_response(body: Buffer, subscription: int) -> Published:
+    """Take apart a RepublishResponse (section 5.14.6). Raises as `read_response` does."""
+    data, at = _after_header(body)
+    return _message(data, at, subscription, ())
+
+
+def _message(data: bytes, at: int, subscription: int, available: tuple[int, ...]) -> Published:
     (sequence,) = _UINT32.unpack_from(data, at)
     notifications, at = _count(data, at + 4 + 8)
     changes: list[tuple[int, DataValue]] = []
@@ -56,7 +71,7 @@ def publish_response(body: Buffer) -> Published:
             _data_changes(data, begin, changes)
         elif kind == _STATUS_CHANGE:
             (status,) = _UINT32.unpack_from(data, begin)
-    return Published(subscription, sequence, notifications == 0, changes, status)
+    return Published(subscription, sequence, notifications == 0, changes, status, available)
 
 
 def _after_header(body: Buffer) -> tuple[bytes, int]:

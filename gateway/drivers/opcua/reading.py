@@ -20,13 +20,17 @@ from gateway.model import Sample
 
 _NODE_ID_UNKNOWN: Final = DataValue(NO_VALUE, StatusCodes.BadNodeIdUnknown, None, None)
 
+_KEPT_REQUESTS: Final = 256
+
 
 class OpcuaDriver(Driver):
-    """An open session from which nodes are read."""
+    """An open session from which nodes are read; `why` says why, where the config wants a subscription."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, why: str = "") -> None:
+        self._why = why
         self._connection = connection
         self._session = connection.session
+        self._requests: dict[tuple[int, ...], ua.ReadRequest] = {}
         self._names = tuple(tag.name for tag in connection.section.tags)
 
     @property
@@ -42,7 +46,11 @@ class OpcuaDriver(Driver):
     @property
     def details(self) -> Mapping[str, Any]:
         """How the server is read."""
-        return {"mode": "subscribe" if self.subscribes else "poll"}
+        connection = self._connection
+        product = {"server": connection.server.product} if connection.server.product else {}
+        limits = {"limits": connection.server.limits.document} if connection.server.limits.document else {}
+        mode = {"mode": "subscribe" if self.subscribes else "poll"} | ({"why": self._why} if self._why else {})
+        return {**mode, "address": self.address, **product, **connection.watch.details, **limits}
 
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions now; one sample for each millisecond that the server's values are from.
@@ -51,12 +59,27 @@ class OpcuaDriver(Driver):
         """
         nodes = self._connection.nodes
         known = [(column, node) for column in columns if (node := nodes[column]) is not None]
-        values = await in_chunks(self._connection.server.limits, Service.READ, [node for _, node in known], self._ask)
+        asked = [column for column, _ in known]
+        values = await in_chunks(self._connection.server.limits, Service.READ, asked, self._ask)
         readings = [(column, _NODE_ID_UNKNOWN) for column in columns if nodes[column] is None]
         readings += zip((column for column, _ in known), values, strict=True)
-        return in_samples(readings, self._names, self.section.timestamp, time.time_ns() // 1_000_000)
+        rx = time.time_ns() // 1_000_000
+        if self._connection.local_clock is not None:
+            readings = self._connection.local_clock.converted(readings, rx)
+        return in_samples(readings, self._names, self.section.timestamp, rx)
 
-    async def _ask(self, nodes: Sequence[ua.NodeId]) -> list[DataValue]:
-        body = await self._session.ask(read_request(nodes))
+    async def _ask(self, columns: Sequence[int]) -> list[DataValue]:
+        body = await self._session.ask(self._request(tuple(columns)))
         with device_errors(self.address):
             return read_response(body)
+
+    def _request(self, columns: tuple[int, ...]) -> ua.ReadRequest:
+        """Give the request for these columns; the same columns are due again and again."""
+        request = self._requests.get(columns)
+        if request is None:
+            if len(self._requests) >= _KEPT_REQUESTS:
+                self._requests.clear()
+            nodes = self._connection.nodes
+            request = read_request(node for column in columns if (node := nodes[column]) is not None)
+            self._requests[columns] = request
+        return request

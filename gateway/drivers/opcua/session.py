@@ -15,22 +15,19 @@ from asyncua.client.client import Client
 from asyncua.client.ua_client import UASocketProtocol
 from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
-from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import struct_from_binary
 
 from gateway.drivers.base import Shared
-from gateway.drivers.opcua.connect import client_of, connect, drop
-from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors
+from gateway.drivers.opcua.connect import client_of, connect, drop, load_identity
+from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors, plain_cancellation
+from gateway.drivers.opcua.pacer import Pacer
 from gateway.drivers.opcua.section import OpcuaDevice
-from gateway.drivers.opcua.security import pki
 
 _STEP_S: Final = 4.0
 """The least that one step of connecting may take: RSA is slow on a PLC."""
 _STEPS: Final = 3
 """Connecting as a whole may take this many slow steps."""
 _CLOSE_S: Final = 1.0
-_PROBE_S: Final = 5.0
-"""A session in which nothing was heard for so long is probed, and the probe may take as long."""
 _RENEW_AT: Final = 0.75
 """Share of a channel's lifetime after which its keys are renewed (OPC 10000-4 section 5.6.2.1)."""
 
@@ -47,12 +44,29 @@ class Session:
         self.address = section.address
         self.timeout = section.timeout
         self.setup_timeout = max(_STEP_S, section.timeout)
+        self.keeps_subscriptions = False
+        """Whether the server is to keep the subscriptions when the session is closed: the next one takes them over."""
         self._client = client
         self._protocol = protocol
-        self._heard = asyncio.get_running_loop().time()
+        self._pacer = Pacer(section.max_requests_per_second)
+        self.heard = asyncio.get_running_loop().time()
+
+    @property
+    def lifetime_s(self) -> float:
+        """Silence, in seconds, after which the server ends the session: what it granted, not what we asked for."""
+        return self._client.session_timeout / 1000
 
     async def ask(self, request: Any, timeout: float | None = None) -> Buffer:
-        """Send a request and give the bytes of its answer."""
+        """Send a request, as soon as the ceiling on requests allows, and give the bytes of its answer."""
+        await self._pacer.turn()
+        return await self._ask(request, timeout)
+
+    async def ask_in_background(self, request: Any, timeout: float | None = None) -> Buffer:
+        """Send a request that can wait until no live one wants the turn."""
+        await self._pacer.turn_in_background()
+        return await self._ask(request, timeout)
+
+    async def _ask(self, request: Any, timeout: float | None) -> Buffer:
         with device_errors(self.address):
             answer = await self._client.uaclient._send_request(request, timeout or self.timeout)
         self.hear()
@@ -81,7 +95,7 @@ class Session:
 
     def hear(self) -> None:
         """Note that the server is alive."""
-        self._heard = asyncio.get_running_loop().time()
+        self.heard = asyncio.get_running_loop().time()
 
     async def renew(self) -> NoReturn:
         """Renew the channel's keys in time, for ever; the next request uses them. Raises DeviceError if that fails."""
@@ -90,19 +104,6 @@ class Session:
             with device_errors(self.address):
                 await self._client.open_secure_channel(renew=True)
             self.hear()
-
-    async def probe(self) -> NoReturn:
-        """Ask something whenever the session would fall silent, for ever. Raises DeviceError when the link is dead.
-
-        The server ends a session in which it hears nothing, and a PLC that lost its power closes no connection.
-        """
-        interval = min(_PROBE_S, self._client.session_timeout / 3000)
-        while True:
-            quiet = asyncio.get_running_loop().time() - self._heard
-            if quiet >= interval:
-                await self.ask(_STATE, max(_PROBE_S, self.timeout))
-                quiet = 0.0
-            await asyncio.sleep(interval - quiet)
 
 
 def standard_node(number: int) -> ua.NodeId:
@@ -117,40 +118,39 @@ def read_request(nodes: Iterable[ua.NodeId]) -> ua.ReadRequest:
     return ua.ReadRequest(Parameters=parameters)
 
 
-_STATE: Final = read_request([standard_node(ObjectIds.Server_ServerStatus_State)])
-
-
 @contextlib.asynccontextmanager
 async def open_session(section: OpcuaDevice, shared: Shared, channel_s: float) -> AsyncIterator[Session]:
     """Connect, verify, log in. Raises DeviceError on entry; leaves no socket and no task behind, even cancelled."""
     identity = None
     if section.security.policy != "None":
-        identity = await asyncio.to_thread(_identity, section, shared.gateway_id)
+        identity = await asyncio.to_thread(load_identity, section, shared.gateway_id)
     step = max(_STEP_S, section.timeout)
     client = client_of(section, step, channel_s)
+    session = None
     try:
         with device_errors(section.address, str(identity.path) if identity else ""):
             async with asyncio.timeout(_STEPS * step):
-                await connect(client, section, identity, shared.gateway_id)
+                with plain_cancellation():
+                    await connect(client, section, identity, shared.gateway_id)
                 protocol = client.uaclient.protocol
                 if protocol is None:
                     raise ConnectionResetError
-        yield Session(client, protocol, section)
+        session = Session(client, protocol, section)
+        yield session
     finally:
-        await _close(client)
+        await _close(client, keeps_subscriptions=session is not None and session.keeps_subscriptions)
 
 
-def _identity(section: OpcuaDevice, gateway_id: str) -> pki.Identity:
-    pki.prepare(section.security.pki_dir)
-    return pki.identity(section.security.pki_dir, gateway_id)
-
-
-async def _close(client: Client) -> None:
-    """Say goodbye, if the server listens, so that it frees the session and its subscriptions at once."""
+async def _close(client: Client, *, keeps_subscriptions: bool) -> None:
+    """Say goodbye, if the server listens, so that it frees the session, and its subscriptions, at once."""
     try:
         async with asyncio.timeout(_CLOSE_S):
-            await client.close_session()
-            await client.close_secure_channel()
+            with plain_cancellation():
+                if keeps_subscriptions:
+                    await client.uaclient.close_session(False)
+                else:
+                    await client.close_session()
+                await client.close_secure_channel()
     except (OSError, *PROTOCOL_ERRORS):
         pass  # there is nobody left to say it to
     finally:

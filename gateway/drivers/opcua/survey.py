@@ -1,38 +1,77 @@
 """What a server says of itself when we connect: its namespaces, its limits."""
 
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from asyncua import ua
 from asyncua.ua.object_ids import ObjectIds
 
 from gateway.drivers.opcua.faults import device_errors
-from gateway.drivers.opcua.limits import Limits, Service
+from gateway.drivers.opcua.limits import Limits, Service, in_chunks
 from gateway.drivers.opcua.messages import read_response
 from gateway.drivers.opcua.session import Session, read_request, standard_node
+from gateway.drivers.opcua.types.values import DataValue
 
 _LIMITS: Final = {
     Service.READ: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
     Service.MONITOR: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
+    Service.BROWSE: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
+    Service.TRANSLATE: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
+    Service.REGISTER: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRegisterNodes,
+    Service.HISTORY: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
 }
-_BASICS: Final = read_request(
-    [standard_node(ObjectIds.Server_NamespaceArray), *(standard_node(number) for number in _LIMITS.values())]
+_BASICS: Final = (
+    standard_node(ObjectIds.Server_NamespaceArray),
+    standard_node(ObjectIds.Server_ServerStatus_StartTime),
+    standard_node(ObjectIds.Server_ServerCapabilities_MaxMonitoredItemsPerSubscription),
+    standard_node(ObjectIds.Server_ServerStatus_BuildInfo_ProductName),
+    standard_node(ObjectIds.Server_ServerStatus_BuildInfo_SoftwareVersion),
+    *(standard_node(number) for number in _LIMITS.values()),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a server says of itself: its namespaces, by index, and how much it takes in one request."""
+    """What a server says of itself: its namespaces, by index, and how much it takes in one request.
+
+    `started` is since when it runs (ms since the Unix epoch), None if it does not say; `items_per_subscription` is 0
+    where it announces no limit. `product` is its name and version (BuildInfo, OPC 10000-5 section 12.4); empty where it
+    tells none.
+    """
 
     namespaces: tuple[str, ...]
     limits: Limits
+    started: int | None = None
+    items_per_subscription: int = 0
+    product: str = ""
 
 
-async def survey(session: Session) -> Server:
-    """Ask the server for what everything else needs. Raises DeviceError."""
-    body = await session.ask(_BASICS, session.setup_timeout)
-    with device_errors(session.address):
-        namespaces, *given = (value.value for value in read_response(body))
-    limits = Limits()
-    for service, limit in zip(_LIMITS, given, strict=True):
+async def survey(session: Session, memory: MutableMapping[str, Any], given: Mapping[Service, int]) -> Server:
+    """Ask the server for what everything else needs. Raises DeviceError.
+
+    Limits that were found by halving stay in `memory`; those that the config gave hold whatever the server says.
+    """
+    limits = Limits(found=memory.setdefault("limits", {}).setdefault(session.address, {}))
+    namespaces, started, most, name, version, *told = await read_basics(session, limits, _BASICS, session.setup_timeout)
+    for service, limit in zip(_LIMITS, told, strict=True):
         limits.tell(service, limit)
-    return Server(tuple(namespaces) if isinstance(namespaces, list) else (), limits)
+    limits.most.update(given)
+    return Server(
+        tuple(namespaces) if isinstance(namespaces, list) else (),
+        limits,
+        started if isinstance(started, int) else None,
+        most if isinstance(most, int) else 0,
+        " ".join(text for text in (name, version) if isinstance(text, str) and text),
+    )
+
+
+async def read_basics(session: Session, limits: Limits, nodes: Sequence[ua.NodeId], timeout: float) -> list[Any]:
+    """Read the values of nodes that every server has, in as many requests as it wants. Raises DeviceError."""
+
+    async def ask(chunk: Sequence[ua.NodeId]) -> list[DataValue]:
+        body = await session.ask(read_request(chunk), timeout)
+        with device_errors(session.address):
+            return read_response(body)
+
+    return [value.value for value in await in_chunks(limits, Service.READ, nodes, ask)]

@@ -20,6 +20,7 @@ from opcua_certificates import SERVER_URI, Certificate
 from gateway.drivers.base import Shared
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.errors import DeviceError
+from simulators.opcua_faults import CHANGING, SERVICES, changes
 from simulators.relay import Relay
 
 ua: Any = asyncua.ua
@@ -85,6 +86,9 @@ class Wire(Relay):
                     async with self._news:
                         self.requests.append((nodeid_from_binary(Buffer(body[16:])).Identifier, body[16:]))
                         self._news.notify_all()
+                    changes.update(
+                        {SERVICES.get(self.requests[-1][0], "")} & set(CHANGING)
+                    )  # P10: see tests/conftest.py
                 await self._flowing.wait()
                 writer.write(head + body)
                 await writer.drain()
@@ -152,6 +156,8 @@ class Peer:
     async def _end(self) -> None:
         for session in list(self.server.iserver._external_sessions.values()):
             await session.close_session(delete_subs=True)
+        for subscription in self.subscriptions:  # of sessions that were closed, or lost, without them
+            await self.server.iserver.subscription_service.delete_subscriptions([subscription.data.SubscriptionId])
         await self.server.stop()
 
     async def add(self, **variables: Any) -> None:
@@ -219,10 +225,12 @@ async def no_act(driver: Any) -> None:
     """Do nothing with an open device."""
 
 
-async def failure(device: OpcuaDevice, act: Callable[[Any], Awaitable[Any]] = no_act) -> DeviceError:
+async def failure(
+    device: OpcuaDevice, act: Callable[[Any], Awaitable[Any]] = no_act, shared: Shared = SHARED
+) -> DeviceError:
     """Open a device, do something with it, and give the DeviceError that comes of it."""
     try:
-        async with asyncio.timeout(BOUND_S), device.open(SHARED) as driver:
+        async with asyncio.timeout(BOUND_S), device.open(shared) as driver:
             await act(driver)
     except DeviceError as error:
         return error

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from opcua_certificates import make_certificate
 from opcua_peer import trust
 
-from gateway.drivers.opcua.security import pki
+from gateway.drivers.opcua.security import own, pki
 from gateway.errors import DeviceError
 from gateway.model import DeviceState
 
@@ -36,7 +36,7 @@ def test_the_folders_are_made_for_the_gateways_user_alone(folder: Path) -> None:
 
 def test_the_first_run_makes_a_certificate_that_servers_accept(folder: Path) -> None:
     """What OPC 10000-6 section 6.2.2 asks of a client's application instance certificate."""
-    identity = pki.identity(folder, "hall-3")
+    identity = own.identity(folder, "hall-3")
     made = identity.certificate
     extensions = {extension.oid: extension.value for extension in made.extensions}
     names = extensions[x509.SubjectAlternativeName.oid]
@@ -57,22 +57,22 @@ def test_the_first_run_makes_a_certificate_that_servers_accept(folder: Path) -> 
 
 
 def test_the_certificate_is_kept_and_with_it_the_application_uri(folder: Path) -> None:
-    first = pki.identity(folder, "hall-3")
-    assert pki.identity(folder, "another-name") == first
+    first = own.identity(folder, "hall-3")
+    assert own.identity(folder, "another-name") == first
 
 
 def test_the_key_is_in_no_repr(folder: Path) -> None:
-    identity = pki.identity(folder, "hall-3")
+    identity = own.identity(folder, "hall-3")
     assert repr(identity) == f"Identity(path={identity.path!r}, application_uri={identity.application_uri!r})"
 
 
 def test_a_very_long_gateway_id_is_no_obstacle(folder: Path) -> None:
-    assert pki.identity(folder, "g" * 128).application_uri.endswith("g" * 128)
+    assert own.identity(folder, "g" * 128).application_uri.endswith("g" * 128)
 
 
 def test_two_devices_that_start_at_once_use_one_and_the_same_pair(folder: Path) -> None:
-    found: list[pki.Identity] = []
-    threads = [threading.Thread(target=lambda: found.append(pki.identity(folder, "hall-3"))) for _ in range(4)]
+    found: list[own.Identity] = []
+    threads = [threading.Thread(target=lambda: found.append(own.identity(folder, "hall-3"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -84,26 +84,26 @@ def test_two_devices_that_start_at_once_use_one_and_the_same_pair(folder: Path) 
 
 @pytest.mark.parametrize("lost", ["cert.der", "key.pem"])
 def test_half_a_pair_is_told_and_not_replaced(folder: Path, lost: str) -> None:
-    pki.identity(folder, "hall-3")
+    own.identity(folder, "hall-3")
     (folder / "own" / lost).unlink()
     with pytest.raises(DeviceError, match=f"{lost} is missing") as caught:
-        pki.identity(folder, "hall-3")
+        own.identity(folder, "hall-3")
     assert caught.value.state == DeviceState.CERTIFICATE_ERROR
     assert "Put both files back" in caught.value.do
 
 
 def test_a_certificate_of_another_key_is_told(folder: Path) -> None:
-    pki.identity(folder, "hall-3")
+    own.identity(folder, "hall-3")
     (folder / "own" / "cert.der").write_bytes(make_certificate("urn:x", owner="somebody").der)
     with pytest.raises(DeviceError, match="does not belong to"):
-        pki.identity(folder, "hall-3")
+        own.identity(folder, "hall-3")
 
 
 def test_a_key_that_is_none_is_told(folder: Path) -> None:
-    pki.identity(folder, "hall-3")
+    own.identity(folder, "hall-3")
     (folder / "own" / "key.pem").write_text("not a key")
     with pytest.raises(DeviceError, match="no PEM private key"):
-        pki.identity(folder, "hall-3")
+        own.identity(folder, "hall-3")
 
 
 def test_trusted_certificates_are_read_in_either_form_and_junk_trusts_nobody(folder: Path) -> None:
@@ -128,16 +128,6 @@ def test_an_unknown_certificate_is_kept_by_its_fingerprint_and_only_the_latest_h
     kept = set((folder / "rejected").iterdir())
     assert len(kept) == 100
     assert again in kept
-
-
-def test_health_learns_the_last_days_of_our_own_and_of_the_trusted(folder: Path) -> None:
-    pki.identity(folder, "hall-3")
-    server = make_certificate()
-    path = trust(folder, server)
-    own, trusted = pki.certificates(folder)
-    assert own.name == "opcua client"
-    assert trusted.name == f"opcua trusted {path.name}"
-    assert trusted.not_after_ms == int(server.certificate.not_valid_after_utc.timestamp() * 1000)
 
 
 def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ async def test_reads_keep_within_the_servers_limit(peer: Peer) -> None:
     values, _ = shown(await read(peer, names))
     assert values == dict(enumerate(range(25)))
     sizes = [ua.ua_binary.struct_from_binary(ua.ReadRequest, ua.utils.Buffer(body)) for body in reads(peer)]
-    assert [len(request.Parameters.NodesToRead) for request in sizes] == [3, 10, 10, 5]
+    assert [len(request.Parameters.NodesToRead) for request in sizes] == [4, 11, 10, 10, 5]
 
 
 def reads(peer: Peer) -> list[bytes]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncua
+import pytest
 from opcua_peer import BOUND_S, NAMESPACE, SHARED, Peer, failure, section
 
 from gateway.drivers.base import Notification
@@ -246,20 +247,21 @@ async def test_keep_alives_keep_a_quiet_subscription_from_being_taken_for_dead(p
         assert (await waiting).samples[0].values == (1,)
 
 
-async def test_a_subscription_that_the_server_ended_is_an_error_that_says_so(peer: Peer) -> None:
+@pytest.mark.parametrize("status", ["BadTimeout", "GoodSubscriptionTransferred"])
+async def test_a_subscription_that_the_server_ended_is_an_error_that_says_so(peer: Peer, status: str) -> None:
     await peer.add(count=0)
 
     async def follow_until_it_ends(driver: Any) -> None:
         changes = driver.changes()
         await values_of(changes, 0, until=0)
         (subscription,) = peer.subscriptions
-        await subscription.enqueue_statuschange(ua.StatusCode(ua.StatusCodes.BadTimeout))
+        await subscription.enqueue_statuschange(ua.StatusCode(getattr(ua.StatusCodes, status)))
         subscription._startup = True  # publishes at once
         await take(changes)
 
     error = await failure(section(peer, ["count"], **FAST), follow_until_it_ends)
-    assert "ended the subscription: BadTimeout" in str(error)
-    assert error.reason == "BadTimeout"
+    assert f"ended the subscription: {status}" in str(error)
+    assert error.reason == status
 
 
 async def test_closing_leaves_no_subscription_at_the_server(peer: Peer) -> None:

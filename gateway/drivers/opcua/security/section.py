@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from gateway.checked import Checked, Fault, later_values
+from gateway.checked import Checked, Fault
 from gateway.drivers.base import Section
 from gateway.files import ConfigPath
 
@@ -14,10 +14,9 @@ from gateway.files import ConfigPath
 class Security(Checked, Section):
     """How the connection is protected, and where the certificates are."""
 
-    policy: Annotated[
-        Literal["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss", "None"],
-        later_values("Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss", instead="write Basic256Sha256"),
-    ] = Field(default="Basic256Sha256", description="None needs insecure: true")
+    policy: Literal["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss", "None"] = Field(
+        default="Basic256Sha256", description="None needs insecure: true"
+    )
     mode: Literal["Sign", "SignAndEncrypt"] = Field(default="SignAndEncrypt", description="no meaning with policy None")
     pki_dir: ConfigPath = Field(
         default=Path("/var/lib/edge-gateway/pki"), description="holds own/ trusted/ issuers/ rejected/"

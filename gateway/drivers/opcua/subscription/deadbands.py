@@ -1,0 +1,67 @@
+"""Which deadbands the server itself can apply without hiding anything that the gateway would send."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
+
+from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.faults import device_errors
+from gateway.drivers.opcua.limits import Service, in_chunks
+from gateway.drivers.opcua.messages import read_response
+from gateway.drivers.opcua.session import Session
+from gateway.drivers.opcua.subscription import wishes
+from gateway.drivers.opcua.types.values import DataValue
+
+REFUSED: Final = frozenset(
+    {
+        "BadFilterNotAllowed",
+        "BadMonitoredItemFilterUnsupported",
+        "BadMonitoredItemFilterInvalid",
+        "BadDeadbandFilterInvalid",
+    }
+)
+_NUMBERS: Final = frozenset(f"i={number}" for number in range(2, 12))
+"""The built-in types SByte to Double (OPC 10000-6 section 5.1.2)."""
+_SCALAR: Final = -1
+_MEMORY: Final = "refused_filters"
+
+
+async def distances(connection: Connection, columns: Sequence[int]) -> dict[int, float]:
+    """Give the distance to try at the server, for each tag where it makes sense. Raises DeviceError.
+
+    Only for nodes that are a number: the gateway tells each change of an array, a text or a switch, however small.
+    What the server has refused once is not tried again.
+    """
+    refused = connection.memory.get(_MEMORY, set())
+    tags, nodes = connection.section.tags, connection.nodes
+    wanted = {
+        column: distance
+        for column in columns
+        if nodes[column] is not None
+        and (distance := wishes.deadband(tags[column])) is not None
+        and str(nodes[column]) not in refused
+    }
+    asked = [node for column in wanted if (node := nodes[column]) is not None]
+    attributes = [(node, attribute) for node in asked for attribute in (AttributeIds.DataType, AttributeIds.ValueRank)]
+    read = partial(_read, connection.session)
+    answers = await in_chunks(connection.server.limits, Service.READ, attributes, read) if attributes else []
+    numbers = [
+        kind.value in _NUMBERS and rank.value == _SCALAR for kind, rank in zip(answers[::2], answers[1::2], strict=True)
+    ]
+    return {column: wanted[column] for column, is_number in zip(wanted, numbers, strict=True) if is_number}
+
+
+def remember_refusal(connection: Connection, column: int) -> None:
+    """Note that the server takes no filter for this tag."""
+    connection.memory.setdefault(_MEMORY, set()).add(str(connection.nodes[column]))
+
+
+async def _read(session: Session, attributes: Sequence[tuple[ua.NodeId, AttributeIds]]) -> list[DataValue]:
+    parameters = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Neither)
+    parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in attributes]
+    body = await session.ask(ua.ReadRequest(Parameters=parameters), session.setup_timeout)
+    with device_errors(session.address):
+        return read_response(body)

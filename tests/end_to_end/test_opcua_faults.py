@@ -1,0 +1,139 @@
+"""Each fault of an OPC UA server that users of other gateways report: data flows again by itself, no loss is untold.
+
+The robot's counter goes up by one ten times a second, whether anybody listens or not: a count that did not come must
+lie where a gap or a bad quality is. The robot and the press beside it must not notice anything.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.broker import require_mosquitto
+from tests.end_to_end.opcua_line import (
+    KEEP_ALIVE_S,
+    PROMISE_S,
+    SLACK_S,
+    TIMEOUT_S,
+    VICTIM,
+    Line,
+    lost,
+    opcua_line,
+)
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+
+SILENT_S = 3 * KEEP_ALIVE_S + TIMEOUT_S
+"""How soon a server that says nothing is found out."""
+COUNTER = "Robot.Counter"
+Order = tuple[str, dict[str, Any]]
+
+
+def order(do: str, **arguments: Any) -> Order:
+    return do, arguments
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Orders to the victim that begin a fault and, after a while, end it; data flows within so many seconds of that."""
+
+    name: str
+    begin: tuple[Order, ...]
+    lasts_s: float = 0.0
+    end: tuple[Order, ...] = ()
+    within_s: float = PROMISE_S
+
+    def __str__(self) -> str:
+        return self.name
+
+
+FEW = {"nodes_per_read": 5, "items_per_call": 4, "nodes_per_browse": 2, "nodes_per_history_read": 2, "sessions": 3}
+FAULTS = (
+    Fault("a graceful restart", (order("restart", graceful=True, announced_s=1, down_s=1),)),
+    Fault("a server that is killed", (order("restart", down_s=2),)),
+    Fault("a link that is reset", (order("cut"),)),
+    Fault("a link that is frozen", (order("freeze"),), 3.0, (order("resume"),)),
+    Fault("a link that is frozen until it is given up", (order("freeze"),), 15.0, (order("resume"),), 2 * PROMISE_S),
+    Fault("namespaces in another order", (order("reorder_namespaces", before=["urn:new:program"]),)),
+    Fault("a subscription that is forgotten", (order("forget_subscriptions"),), within_s=SILENT_S),
+    Fault("a subscription that is forgotten, and told so", (order("forget_subscriptions", silently=False),)),
+    Fault("publishing that stops for a while", (order("stop_publishing"),), 6.0, (order("resume_publishing"),)),
+    Fault("publishing that stops for ever", (order("stop_publishing"),), 20.0, (order("resume_publishing"),)),
+    Fault("a queue that overflows", (order("burst", steps=300),)),
+    Fault("a session that is closed", (order("drop_sessions"),)),
+    Fault("a session that is closed silently", (order("drop_sessions", silently=True),), within_s=SILENT_S),
+    Fault("slow answers", (order("delay", s=0.7),), 4.0, (order("delay", s=0),)),
+    Fault("slow reads", (order("slow_services", services=["Read"], s=0.8),), 8.0, (order("clear"),)),
+    Fault("reads without an answer", (order("mute_services", services=["Read"]),), 8.0, (order("clear"),)),
+    Fault("lower limits, told", (order("limit", **FEW), order("restart"))),
+    Fault("lower limits, not told", (order("limit", **FEW, announced=False), order("restart"))),
+    Fault(
+        "connecting refused",
+        (order("refuse_services", services=["CreateSession"], status="BadTooManySessions"), order("cut")),
+        3.0,
+        (order("accept_services", services=["CreateSession"]),),
+    ),
+    Fault("another state", (order("server_state", state="Suspended"),), 3.0, (order("server_state"),)),
+    Fault("a clock that is off", (order("clock_error", offset_s=3600),), 3.0, (order("clock_error"),)),
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Line]:
+    """One line for all faults: each finds the gateway as the one before has left it."""
+    require_mosquitto()
+    async with opcua_line(tmp_path_factory.mktemp("line")) as line:
+        yield line
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def line(shared: Line) -> AsyncIterator[Line]:
+    await shared.begin()
+    yield shared
+    shared.trust()
+    await shared.order("clear")
+    await shared.order("cut")  # what a fault has left behind at the server goes with its sessions
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+async def test_data_flows_again_by_itself_and_no_loss_is_untold(line: Line, fault: Fault) -> None:
+    for do, arguments in fault.begin:
+        await line.order(do, **arguments)
+    await asyncio.sleep(fault.lasts_s)  # the length of the fault
+    for do, arguments in fault.end:
+        await line.order(do, **arguments)
+    took = await line.flows(VICTIM, within=fault.within_s + SLACK_S)
+    print(f"{fault}: data {took:.1f} s after it ended")
+    await line.finish()
+    assert lost(line.book(VICTIM)) == []
+
+
+async def test_a_new_certificate_is_trusted_by_a_person_and_then_data_flows(line: Line) -> None:
+    await line.order("renew_certificate")
+    refused = await line.gateway.until(lambda now: now["devices"][VICTIM]["state"] == "certificate-error")
+    assert "ingerprint" in next(reason["do"] for reason in refused["reasons"] if reason.get("device") == VICTIM)
+    line.trust()
+    took = await line.flows(VICTIM, within=PROMISE_S + SLACK_S)
+    print(f"a new certificate: data {took:.1f} s after it was trusted")
+    await line.finish()
+    assert lost(line.book(VICTIM)) == []
+
+
+async def test_a_refused_item_is_bad_and_costs_no_other(line: Line) -> None:
+    await line.order("refuse_items", nodes=[COUNTER], status="BadNotReadable")
+    await line.order("cut")
+    await line.flows(VICTIM, within=PROMISE_S + SLACK_S, tag="axis1_position")
+    await line.consumer.until(lambda _: "bad:BadNotReadable" in line.qualities(VICTIM, "counter"))
+    await line.order("accept_items", nodes=[COUNTER])
+    await line.order("cut")
+    await line.finish()
+    assert lost(line.book(VICTIM)) == []
+
+
+async def test_a_queue_that_overflows_is_told_by_a_gap_of_the_source(line: Line) -> None:
+    await line.order("burst", steps=300)
+    await line.consumer.until(lambda _: "source-overflow" in {gap["reason"] for gap in line.book(VICTIM).gaps})
+    await line.finish()
