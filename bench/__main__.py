@@ -4,9 +4,9 @@ import argparse
 import asyncio
 import json
 
-from bench import full_request, modbus_to_mqtt
+from bench import full_request, modbus_to_mqtt, opcua_to_mqtt
 
-CASES = {"full_request": full_request, "modbus_to_mqtt": modbus_to_mqtt}
+CASES = {"full_request": full_request, "modbus_to_mqtt": modbus_to_mqtt, "opcua_to_mqtt": opcua_to_mqtt}
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         if not options.json:
             print(CASES[name].__doc__)
             for what, value in figures[name].items():
-                print(f"  {what:48} {value}", flush=True)
+                print(f"  {what:62} {value}", flush=True)
     if options.json:
         print(json.dumps(figures, indent=2))
 

@@ -4,15 +4,12 @@ CPU seconds of the gateway's process for each 100,000 readings, beside a bare lo
 pymodbus read, orjson, one insert per commit, publish. Both are measured in turn, round by round.
 """
 
-import asyncio
-import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.processes import counted, measure
 from tests.broker import Broker, free_port
 from tests.end_to_end.rig import Child, Gateway, Plant, plant, running
 
@@ -21,7 +18,6 @@ REGISTERS = 1000
 INTERVAL_S = 0.1
 EXPECTED = UNITS * REGISTERS / INTERVAL_S
 """Readings a second, if no cycle is skipped."""
-WARM_UP_S = 4.0
 
 
 async def run(seconds: float, rounds: int) -> dict[str, Any]:
@@ -78,7 +74,7 @@ async def _gateway(folder: Path, simulated: Plant, broker: Broker, seconds: floa
 
     async with running(gateway):
         await gateway.until(lambda health: health["ledger"]["acked"] > EXPECTED)
-        return await _measure(_pid(gateway), acked, seconds)
+        return await measure(gateway, acked, seconds)
 
 
 async def _bare(folder: Path, simulated: Plant, broker: Broker, seconds: float) -> dict[str, float]:
@@ -89,44 +85,7 @@ async def _bare(folder: Path, simulated: Plant, broker: Broker, seconds: float) 
     loop = Child(folder / "bare.log", str(Path(__file__).parent / "bare_loop.py"), *arguments)
     await loop.start()
     try:
-        async with _counted(count) as published:
-            return await _measure(_pid(loop), published, seconds)
+        async with counted(count, EXPECTED) as published:
+            return await measure(loop, published, seconds)
     finally:
         await loop.end()
-
-
-@asynccontextmanager
-async def _counted(file: Path) -> AsyncIterator[Callable[[], Awaitable[int]]]:
-    """Read the number that the bare loop writes; waits until it has begun."""
-
-    async def count() -> int:
-        return int(file.read_text() or 0)
-
-    async with asyncio.timeout(60):
-        while not file.exists() or await count() < EXPECTED:
-            await asyncio.sleep(0.1)
-    yield count
-
-
-async def _measure(pid: int, readings: Callable[[], Awaitable[int]], seconds: float) -> dict[str, float]:
-    await asyncio.sleep(WARM_UP_S)
-    cpu, count = _cpu_s(pid), await readings()
-    await asyncio.sleep(seconds)
-    cpu, count = _cpu_s(pid) - cpu, await readings() - count
-    return {"cpu": cpu / count * 100_000, "rate": count / seconds, "rss": _rss_mb(pid)}
-
-
-def _pid(child: Child) -> int:
-    assert child.process is not None
-    return child.process.pid
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time of the whole process (proc(5), fields 14 and 15 of stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _rss_mb(pid: int) -> float:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024

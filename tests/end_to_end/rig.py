@@ -7,7 +7,7 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from tests.broker import Broker, free_port
 
 WITHIN_S = 60.0
 """How long anything may take that is not a matter of speed."""
+RUN = ("-m", "gateway", "run", "-c")
+"""The arguments that have Python run the gateway; the config file follows."""
 
 
 class Child:
@@ -84,15 +86,15 @@ class Plant(Child):
 
 
 class Gateway(Child):
-    """`edge-gateway run` on a config, killed and started again as a test wants."""
+    """`edge-gateway run` on a config, killed and started again as a test wants; or another program that runs it."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], program: Sequence[str] = RUN) -> None:
         self.folder = folder
         self.config_file = folder / "gateway.yaml"
         self.config_file.write_text(yaml.safe_dump(dict(config), sort_keys=False))
         self.url = f"http://{config['http']['listen']}"
         self.buffer_file = Path(config["buffer"]["path"])
-        super().__init__(folder / "gateway.log", "-m", "gateway", "run", "-c", str(self.config_file))
+        super().__init__(folder / "gateway.log", *program, str(self.config_file))
 
     async def health(self) -> dict[str, Any]:
         """Ask the local endpoint; waits until it answers."""
