@@ -267,8 +267,8 @@ async def test_deadbands_of_plain_numbers_are_tried_at_the_server_and_no_others(
         found = wishes(robot)
         asked = {tags[column]["name"]: item.filter for column, item in found.items()}
     assert {name: each.DeadbandValue for name, each in asked.items() if each} == {
-        "Axis1.Position": 1.0,
-        "Axis1.Speed": 3.0,
+        "Axis1.Position": 0.2,
+        "Axis1.Speed": 0.6,
     }
 
 

@@ -61,14 +61,14 @@ def test_a_dead_subscription_is_found_within_five_seconds_by_default() -> None:
     [
         ({}, None),
         ({"deadband": 0}, None),
-        ({"deadband": 2}, 1.0),
-        ({"deadband": "2%", "range": [-50, 50]}, 1.0),
+        ({"deadband": 2}, 0.2),
+        ({"deadband": "2%", "range": [-50, 50]}, 0.2),
         ({"deadband": "0%", "range": [-50, 50]}, None),
         ({"deadband": 2, "scale": 10}, None),
         ({"deadband": 2, "offset": 1}, None),
     ],
 )
-def test_the_server_gets_half_of_a_deadband_that_means_the_same_there(tag: Any, distance: float | None) -> None:
+def test_the_server_gets_a_tenth_of_a_deadband_that_means_the_same_there(tag: Any, distance: float | None) -> None:
     assert wishes.deadband(device(tag).tags[0]) == distance
 
 

@@ -1,4 +1,4 @@
-"""Which deadbands the server itself can apply without hiding anything that the gateway would send."""
+"""Which deadbands the server itself can apply: it keeps noise away, and the gateway decides what is sent."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -22,9 +22,9 @@ _SHORT_LIFETIME_S: Final = 30.0
 _FASTEST: Final = 100
 _LEAST_QUEUE: Final = 10
 """Many servers report each change, however fast: a variable may be written several times within a sampling interval."""
-_OF_DEADBAND: Final = 2
-"""The server gets this part of a deadband. Both compare with what they themselves sent last, which need not be the
-same value (heartbeats, decimals without an exact float): what the server holds back must not add up to a whole one."""
+_OF_DEADBAND: Final = 10
+"""The server gets this part of a deadband. Both compare with what they themselves sent last, which need not be the same
+value: a value may be held back up to a deadband and this part of one from the last that was sent, and no more."""
 
 
 def keep_alive_s(section: OpcuaDevice) -> float:
