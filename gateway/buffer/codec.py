@@ -166,7 +166,7 @@ def _all_columns(count: int) -> tuple[int, ...]:
 
 def _codes(meta: Meta, sample: Sample) -> str:
     """Give one code a value; the tags' own where they have one."""
-    codes = _codes_of(meta.codes, sample.columns)
+    codes = _codes_of(meta, sample.columns)
     if _SHOWN_BY_VALUE not in codes:
         return codes
     return "".join(
@@ -175,8 +175,8 @@ def _codes(meta: Meta, sample: Sample) -> str:
 
 
 @lru_cache(maxsize=256)
-def _codes_of(codes: tuple[str, ...], columns: tuple[int, ...]) -> str:
-    return "".join(codes[column] for column in columns)
+def _codes_of(meta: Meta, columns: tuple[int, ...]) -> str:
+    return "".join(map(meta.codes.__getitem__, columns))
 
 
 def _code_of(value: Value) -> str:

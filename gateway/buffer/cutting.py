@@ -83,7 +83,7 @@ def cut(meta: Meta, sample: Sample) -> tuple[Sample, ...]:
 
 def _fits(meta: Meta, sample: Sample) -> bool:
     """Whether the sample certainly fits: from the types' widths where they have one, else by encoding at once."""
-    widths = _widths(meta.names, meta.codes)
+    widths = _widths(meta)
     whole = len(sample.columns) == len(widths.columns)
     size = _FRAME_BYTES + (widths.total if whole else sum([widths.columns[column] for column in sample.columns]))
     if sample.quality:
@@ -103,9 +103,9 @@ def _of_unknown_width(widths: _Widths, sample: Sample) -> Sequence[Value]:
 
 
 @lru_cache(maxsize=256)
-def _widths(names: tuple[str, ...], codes: tuple[str, ...]) -> _Widths:
-    columns = tuple(_key_bytes(name) + _WIDTHS.get(code, 0) for name, code in zip(names, codes, strict=True))
-    unknown = frozenset(column for column, code in enumerate(codes) if code not in _WIDTHS)
+def _widths(meta: Meta) -> _Widths:
+    columns = tuple(_key_bytes(name) + _WIDTHS.get(code, 0) for name, code in zip(meta.names, meta.codes, strict=True))
+    unknown = frozenset(column for column, code in enumerate(meta.codes) if code not in _WIDTHS)
     return _Widths(columns, sum(columns), unknown)
 
 

@@ -50,7 +50,7 @@ class Store:
         self.tables = Tables()
         self.in_flight: dict[int, Row] = {}
         self.condemned: list[tuple[Row, str]] = []
-        self.metas: dict[tuple[object, ...], int] = {}
+        self.metas: dict[Meta, int] = {}
         self._metas_by_id: dict[int, Meta] = {}
         self.stopped_ms: int | None = None
         """When the last commit before this start was, wall-clock time; None in a new file."""

@@ -240,12 +240,10 @@ class Transaction:
         return self._touch(stream_id)
 
     def _meta_id(self, meta: Meta) -> int:
-        labels = tuple(sorted(meta.labels.items()))
-        # Names and codes too: should tags change places under one hash, values must not change names.
-        key = (meta.id, meta.device, meta.topic, labels, meta.names, meta.codes)
-        if key not in self._store.metas:
-            self._store.metas[key] = self._find_meta(meta)
-        return self._store.metas[key]
+        # By all that there is to it: should tags change places under one hash, values must not change names.
+        if meta not in self._store.metas:
+            self._store.metas[meta] = self._find_meta(meta)
+        return self._store.metas[meta]
 
     def _find_meta(self, meta: Meta) -> int:
         self._execute("INSERT OR REPLACE INTO topics VALUES (?, ?)", (meta.topic, meta.device))

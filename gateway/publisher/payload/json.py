@@ -1,6 +1,7 @@
 """Data messages as JSON: rows in, encoded messages out; pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -70,7 +71,7 @@ def _names(meta: Meta, columns: Sequence[int]) -> Iterable[str]:
 
 
 def _values(meta: Meta, sample: Sample) -> Sequence[Value]:
-    if _FLOAT32 not in meta.codes:
+    if not _has_float32(meta):
         return sample.values
     codes = meta.codes
     places = [place for place, column in enumerate(sample.columns) if codes[column] == _FLOAT32]
@@ -80,6 +81,11 @@ def _values(meta: Meta, sample: Sample) -> Sequence[Value]:
     for place, value in zip(places, shortest([values[place] for place in places]), strict=True):
         values[place] = value
     return values
+
+
+@lru_cache(maxsize=64)
+def _has_float32(meta: Meta) -> bool:
+    return _FLOAT32 in meta.codes
 
 
 def _head(row: Stored, gateway: str, historical: bool) -> bytes:

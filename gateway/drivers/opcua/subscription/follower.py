@@ -108,6 +108,8 @@ class Follower:
                 self._publishing.request(len(self._subscriptions))
                 async for notification in self._taken(published):
                     yield notification
+                # Answers that have all come already are taken without a wait, each some ms long: others get their turn.
+                await asyncio.sleep(0)
                 if columns := self._unread(published):
                     yield Notification(await read(columns))
             self._watch()
