@@ -44,7 +44,7 @@ def meta_of(config: Config, section: DeviceSection) -> Meta:
 def _describe(section: DeviceSection, tag: Tag) -> dict[str, Any]:
     deadband = tag.deadband
     described = {
-        "type": tag.value_type,
+        "type": tag.shown_type,
         "unit": tag.unit,
         "description": tag.description,
         "source": tag.source,
@@ -66,6 +66,7 @@ def _more(tag: Tag) -> dict[str, Any]:
         "max": _number(tag.max),
         "map": None if tag.map is None else {str(number): name for number, name in tag.map.items()},
         "count": getattr(tag, "count", None),
+        "display_name": getattr(tag, "display_name", None),
         "scale_register": None if scale_register is None else str(scale_register),
     }
 

@@ -17,6 +17,7 @@ _COMMANDS = {
     "plan": "gateway.cli.plan:plan",
     "read": "gateway.cli.read:read",
     "scan": "gateway.cli.scan:scan",
+    "browse": "gateway.cli.browse:browse",
     "decode": "gateway.cli.decode:decode",
     "import": "gateway.cli.import_:import_",
     "certs": "gateway.cli.certs:certs",

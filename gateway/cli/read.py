@@ -22,6 +22,7 @@ from gateway.config.local import ControlSection
 from gateway.control.client import reach
 from gateway.drivers.base import DeviceSection, Shared
 from gateway.drivers.modbus.section import ModbusDevice
+from gateway.drivers.opcua.tag import OpcuaTag
 from gateway.errors import DeviceError
 from gateway.logs import printable
 from gateway.model import Sample
@@ -88,11 +89,10 @@ def _of_config(what: Sequence[str], path: Path | None, byte_order: str | None, d
         raise click.UsageError("--byte-order goes with a TARGET; a config's tags have their own.")
     config = load(path, elsewhere=True)
     section = device_named(config.devices, what[0])
-    columns = _columns(section, what[1:])
     socket = None if direct else config.control.socket
     if isinstance(section, ModbusDevice):
-        return asyncio.run(_read_modbus(section, columns, socket))
-    return asyncio.run(_read_other(path, section, columns, socket))
+        return asyncio.run(_read_modbus(section, _columns(section, what[1:]), socket))
+    return asyncio.run(_read_opcua(path, section, what[1:], socket))
 
 
 def device_named(devices: Sequence[DeviceSection], name: str) -> DeviceSection:
@@ -117,20 +117,27 @@ async def _read_modbus(section: ModbusDevice, columns: tuple[int, ...], socket: 
         return await look_at_modbus(section, way.line, columns), str(way)
 
 
-async def _read_other(path: Path, section: DeviceSection, columns: tuple[int, ...], socket: Path | None) -> Found:
-    """Let the running gateway's open driver read; else connect, for which the config's files have to be readable."""
+async def _read_opcua(path: Path, section: DeviceSection, names: Sequence[str], socket: Path | None) -> Found:
+    """Let the running gateway's open driver read; else connect, for which the config's files have to be readable.
+
+    Which tags there are, the open driver knows: some may have been found by browsing.
+    """
+    if not getattr(section, "browse", ()):
+        _columns(section, names)
     if socket is not None:
         async with reach(socket) as daemon:
             if daemon is not None and any(device["name"] == section.name for device in daemon.devices):
-                names = [section.tags[column].name for column in columns]
-                answer = await daemon.ask({"do": "sample", "device": section.name, "tags": names})
+                answer = await daemon.ask({"do": "sample", "device": section.name, "tags": list(names)})
                 if not answer["ok"]:
                     raise DeviceError(answer["text"], reason=answer["code"], do=answer["do"])
+                tags = tuple(OpcuaTag.model_validate(tag) for tag in answer["tags"])
+                section = section.model_copy(update={"tags": tags})
                 samples = [_sample(section, each) for each in answer["samples"]]
-                return looks(section, samples, columns), f"through the running gateway {daemon.gateway}"
+                return looks(section, samples, range(len(tags))), f"through the running gateway {daemon.gateway}"
     section = device_named(load(path).devices, section.name)
     async with section.open(Shared("command")) as driver:
-        return await look_with(section, driver, columns), "over a connection of its own"
+        section = driver.section or section
+        return await look_with(section, driver, _columns(section, names)), "over a connection of its own"
 
 
 def _sample(section: DeviceSection, found: dict[str, Any]) -> Sample:

@@ -1,11 +1,13 @@
 """What the config's own models find wrong with a device or tag that a command makes, as one sentence."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gateway.checked import FAULTS
+
+_Section = TypeVar("_Section", bound=BaseModel)
 
 _SENTENCES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "missing": lambda _: "is missing",
@@ -30,3 +32,11 @@ def refusal(error: ValidationError) -> str:
         text = _SENTENCES[first["type"]](context)
     key = ".".join(part for part in at if isinstance(part, str) and part != "tags" and not part.startswith("modbus-"))
     return f"{key}: {text}" if key else text
+
+
+def section_of(kind: type[_Section], document: Mapping[str, object]) -> _Section:
+    """Make a section of what a command line says. Raises ValueError with a sentence."""
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise ValueError(refusal(error)) from error

@@ -20,6 +20,8 @@ def complaints(root: Node, incomplete: Container[int], *, whole: bool) -> Iterat
     yield from same_names(devices.elements, "devices")
     for position, device in enumerate(devices.elements):
         tags = device.get("tags")
+        if device.get("browse") is not None:  # the server tells the tags
+            continue
         if position not in incomplete and _knows_its_protocol(device) and (tags is None or tags.value == []):
             at = join("devices", position) if device.origin is None else device.origin
             yield Complaint((tags or device).place, join(at, "tags"), "holds no tag; write at least one")

@@ -8,11 +8,14 @@ from gateway.control.messages import (
     TIMEOUT,
     UNKNOWN,
     WRONG_ANSWER,
+    AnyRequest,
+    Browse,
     Connect,
     Hello,
     Identify,
     Read,
     Sample,
+    View,
     failure,
     name_of,
 )
@@ -75,17 +78,20 @@ class Desk:
             return failure(UNKNOWN, f"{request.device} is read over its link, register by register")
         if driver is None:
             return failure("connection-lost", f"the gateway has no connection to {request.device} now", _STATUS)
+        section = driver.section or section  # with the tags that were found by browsing
         positions = {tag.name: position for position, tag in enumerate(section.tags)}
-        unknown = [name for name in request.tags if name not in positions]
+        wanted = request.tags or tuple(positions)
+        unknown = [name for name in wanted if name not in positions]
         if unknown:
             return failure(UNKNOWN, f"{request.device} has no tag {unknown[0]} in the running gateway", _NO_TAGS)
         try:
-            samples = await driver.read(tuple(sorted({positions[name] for name in request.tags})))
+            samples = await driver.read(tuple(sorted({positions[name] for name in wanted})))
         except DeviceError as error:
             return failure(error.reason, str(error), error.do)
         names = [tag.name for tag in section.tags]
         return {
             "ok": True,
+            "tags": [section.tags[positions[name]].model_dump(mode="json", exclude_unset=True) for name in wanted],
             "samples": [
                 {
                     "ts": sample.ts, "rx": sample.rx, "readings": sample.readings, "quality": dict(sample.quality),
@@ -94,6 +100,20 @@ class Desk:
                 for sample in samples
             ],
         }  # fmt: skip
+
+    async def explore(self, request: Browse | View) -> dict[str, Any]:
+        """Let the open session of an OPC UA device take one step through the server's address space."""
+        from gateway.control.exploring import step  # asyncua is imported where OPC UA is read
+
+        section, driver = self._sections.get(request.device), self._driver_of(request.device)
+        if section is None or getattr(section, "protocol", "") != "opcua":
+            return failure(UNKNOWN, f"the gateway reads no OPC UA device {request.device}", _NO_TAGS)
+        if driver is None:
+            return failure("connection-lost", f"the gateway has no connection to {request.device} now", _STATUS)
+        try:
+            return await step(driver, request)
+        except DeviceError as error:
+            return failure(error.reason, str(error), error.do)
 
 
 class Visit:
@@ -114,13 +134,15 @@ class Visit:
             self._joined[link].rest(unit)
         self._stack.close()
 
-    async def answer(self, request: Hello | Connect | Read | Identify | Sample) -> Mapping[str, Any]:
+    async def answer(self, request: AnyRequest) -> Mapping[str, Any]:
         """Do what is asked for, and give the response."""
         match request:
             case Hello():
                 return self._desk.hello()
             case Sample():
                 return await self._desk.sample(request)
+            case Browse() | View():
+                return await self._desk.explore(request)
         section = self._desk.section_of(request.link)
         if section is None:
             return failure(UNKNOWN, "the gateway has no such link")

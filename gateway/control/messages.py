@@ -25,6 +25,9 @@ FULL: Final = "full"
 """Codes of failures; others are the reasons of a DeviceError."""
 
 
+NodeText = Annotated[str, Field(min_length=3, max_length=8192)]
+
+
 class _Request(Section):
     model_config = ConfigDict(strict=True)
 
@@ -78,12 +81,37 @@ class Sample(_Request):
 
     do: Literal["sample"]
     device: str = Field(min_length=1, max_length=128)
-    tags: tuple[str, ...] = Field(min_length=1, max_length=100_000)
+    tags: tuple[str, ...] = Field(max_length=100_000, description="none: all that the device has")
 
     model_config = ConfigDict(strict=False)  # JSON has lists, no tuples
 
 
-Request = Annotated[Hello | Connect | Read | Identify | Sample, Field(discriminator="do")]
+class Browse(_Request):
+    """Asks an OPC UA device for the references of nodes, or for those that follow at continuation points: one step."""
+
+    do: Literal["browse"]
+    device: str = Field(min_length=1, max_length=128)
+    nodes: tuple[NodeText, ...] = Field(default=(), max_length=100)
+    points: tuple[Annotated[str, Field(max_length=8192, pattern="^([0-9a-f]{2})+$")], ...] = Field(
+        default=(), max_length=100
+    )
+    release: bool = False
+
+    model_config = ConfigDict(strict=False)
+
+
+class View(_Request):
+    """Asks an OPC UA device what variables hold, each with the node of its unit or an empty text: one step."""
+
+    do: Literal["view"]
+    device: str = Field(min_length=1, max_length=128)
+    nodes: tuple[tuple[NodeText, str], ...] = Field(min_length=1, max_length=100)
+
+    model_config = ConfigDict(strict=False)
+
+
+AnyRequest = Hello | Connect | Read | Identify | Sample | Browse | View
+Request = Annotated[AnyRequest, Field(discriminator="do")]
 _REQUEST: Final[TypeAdapter[Any]] = TypeAdapter(Request)
 
 
@@ -91,7 +119,7 @@ class WrongRequest(Exception):  # noqa: N818 -- it is what came
     """A line is no request. Says why."""
 
 
-def parse(line: bytes) -> Hello | Connect | Read | Identify | Sample:
+def parse(line: bytes) -> AnyRequest:
     """Read a request. Raises WrongRequest."""
     try:
         document = orjson.loads(line)

@@ -94,6 +94,11 @@ class Tag(Section):
         raise NotImplementedError
 
     @property
+    def shown_type(self) -> str | None:
+        """The type's name in the meta."""
+        return self.value_type
+
+    @property
     def scaled(self) -> bool:
         """Whether the value is calculated from the raw one; it is a float then."""
         return self.scale is not None or self.offset is not None
@@ -194,6 +199,10 @@ class Driver(ABC):
         where the answers came so far apart that one timestamp would be untrue.
         Raises DeviceError if the device as a whole cannot be read.
         """
+
+    async def poll(self, columns: tuple[int, ...]) -> Notification:
+        """Read the tags that are due, for the buffer: `read`, with the bookmarks to be stored with what it gave."""
+        return Notification(await self.read(columns))
 
     def expect(self, at: float) -> None:  # noqa: B027 -- a driver need not care
         """Note when the next read will come (monotonic seconds): what shares the line may use the time until then."""

@@ -143,9 +143,9 @@ class Poller:
             if due.skipped:
                 self._tell_skipped(due.skipped, began - before)
             driver.expect(schedule.next)
-            samples = await driver.read(due.columns)
+            polled = await driver.poll(due.columns)
             self.component.cycle(loop.time() - began, driver)
-            self._store(samples)
+            self._store(polled.samples, polled.gaps, polled.bookmarks)
             self.component.show(self._shaper.bad)
 
     async def _pause(self, until: float) -> None:
@@ -188,7 +188,8 @@ class Poller:
             self._look.clear()
             self._notice_drops()
             if silent := self._shaper.stale(loop.time()):
-                self._store(await driver.read(silent))
+                polled = await driver.poll(silent)
+                self._store(polled.samples, polled.gaps, polled.bookmarks)
                 self.component.show(self._shaper.bad)
 
     def _store(

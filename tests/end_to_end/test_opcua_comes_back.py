@@ -44,7 +44,7 @@ async def test_a_node_that_vanishes_is_bad_and_comes_back_by_itself(line: Line) 
 
 async def test_an_item_that_was_refused_is_tried_again_without_a_new_connection(line: Line) -> None:
     await line.order("refuse_items", nodes=[COUNTER], status="BadNotReadable")
-    await line.order("cut")
+    await line.order("restart")
     await line.consumer.until(lambda _: "bad:BadNotReadable" in line.qualities(VICTIM, "counter"))
     await line.order("accept_items", nodes=[COUNTER])
     took = await line.flows(VICTIM, within=RETRY_S)
@@ -55,7 +55,7 @@ async def test_an_item_that_was_refused_is_tried_again_without_a_new_connection(
 
 async def test_a_server_without_subscriptions_is_polled(line: Line) -> None:
     await line.order("refuse_services", services=["CreateSubscription"])
-    await line.order("cut")
+    await line.order("restart")
     took = await line.flows(VICTIM, within=PROMISE_S + SLACK_S)
     print(f"without subscriptions: data {took:.1f} s later")
     await line.order("accept_services", services=["CreateSubscription"])

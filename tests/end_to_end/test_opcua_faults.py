@@ -114,7 +114,7 @@ async def test_data_flows_again_by_itself_and_no_loss_is_untold(line: Line, faul
 async def test_a_new_certificate_is_trusted_by_a_person_and_then_data_flows(line: Line) -> None:
     await line.order("renew_certificate")
     refused = await line.gateway.until(lambda now: now["devices"][VICTIM]["state"] == "certificate-error")
-    assert "ingerprint" in next(reason["do"] for reason in refused["reasons"] if reason.get("device") == VICTIM)
+    assert "certs" in next(reason["do"] for reason in refused["reasons"] if reason.get("device") == VICTIM)
     line.trust()
     took = await line.flows(VICTIM, within=PROMISE_S + SLACK_S)
     print(f"a new certificate: data {took:.1f} s after it was trusted")
@@ -124,11 +124,11 @@ async def test_a_new_certificate_is_trusted_by_a_person_and_then_data_flows(line
 
 async def test_a_refused_item_is_bad_and_costs_no_other(line: Line) -> None:
     await line.order("refuse_items", nodes=[COUNTER], status="BadNotReadable")
-    await line.order("cut")
+    await line.order("restart")
     await line.flows(VICTIM, within=PROMISE_S + SLACK_S, tag="axis1_position")
     await line.consumer.until(lambda _: "bad:BadNotReadable" in line.qualities(VICTIM, "counter"))
     await line.order("accept_items", nodes=[COUNTER])
-    await line.order("cut")
+    await line.order("restart")
     await line.finish()
     assert lost(line.book(VICTIM)) == []
 

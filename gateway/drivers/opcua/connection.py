@@ -7,6 +7,8 @@ from typing import Any
 
 from asyncua import ua
 
+from gateway.drivers.opcua.definitions import Definitions
+from gateway.drivers.opcua.history.seams import Seams
 from gateway.drivers.opcua.local_time import LocalClock
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
@@ -20,8 +22,9 @@ class Connection:
     """One connection to a server, from its first answer to its end.
 
     `section` is the device's as it is at this server: with the tags that were found by browsing, and with what the
-    server told of each. `nodes` has one node id for each tag; None where this server can have no such node. `memory`
-    outlives the connection, `bookmarks` outlive the gateway.
+    server told of each. `nodes` has one node id for each tag; None where this server can have no such node.
+    `definitions` say what structures and enumerations mean here. `memory` outlives the connection, `bookmarks` outlive
+    the gateway. `seams` is shown every live value that is to be stored.
     """
 
     section: OpcuaDevice
@@ -29,8 +32,10 @@ class Connection:
     watch: Watch
     server: Server
     nodes: Sequence[ua.NodeId | None]
+    definitions: Definitions
     memory: MutableMapping[str, Any]
     bookmarks: Callable[[], Mapping[str, Bookmark]]
+    seams: Seams
 
     @cached_property
     def local_clock(self) -> LocalClock | None:

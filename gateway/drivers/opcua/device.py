@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 from gateway.drivers.base import Notification, Shared
 from gateway.drivers.opcua.connect import CHANNEL_S, keep_identity
 from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.definitions import Definitions
+from gateway.drivers.opcua.facts import complete
+from gateway.drivers.opcua.history.seams import Seams
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
 from gateway.drivers.opcua.redundancy import open_best
@@ -18,6 +22,7 @@ from gateway.drivers.opcua.subscription.follower import Follower, follow
 from gateway.drivers.opcua.subscription.memory import Memory
 from gateway.drivers.opcua.subscription.trial import try_again
 from gateway.drivers.opcua.survey import survey
+from gateway.drivers.opcua.taking import completed
 from gateway.drivers.opcua.watch import Watch
 from gateway.errors import DeviceError
 from gateway.model import Bookmark
@@ -44,7 +49,12 @@ class OpcuaSubscriber(OpcuaDriver):
 
     def changes(self) -> AsyncIterator[Notification]:
         """Give what the server notifies, until the connection ends. Raises DeviceError when it does."""
-        return self._follower.changes(self.read)
+        return self._follower.changes(self.poll)
+
+    async def poll(self, columns: tuple[int, ...]) -> Notification:
+        """Read tags that were not notified of late: what is read may overtake notifications that are on their way."""
+        readings = await self._read(columns)
+        return Notification(await self._samples(readings), bookmarks=self._connection.seams.aside(readings))
 
     def acknowledge(self, receipt: Any) -> None:
         """Note that the notification with this receipt is on disk; the next PublishRequest tells the server."""
@@ -96,8 +106,13 @@ async def _connected(section: OpcuaDevice, session: Session, watch: Watch, share
     """Learn what the server tells of itself and of the tags."""
     memory = shared.memory.setdefault(section.name, {})
     server = await survey(session, memory, section.limits)
+    section = await completed(section, session, server)
     nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
-    return Connection(section, session, watch, server, nodes, memory, lambda: shared.bookmarks(section.name))
+    definitions = Definitions(session, server.limits)
+    section = await complete(section, session, server, nodes, definitions, memory)
+    seams = Seams(section, shared.bookmarks(section.name))
+    known = partial(shared.bookmarks, section.name)
+    return Connection(section, session, watch, server, nodes, definitions, memory, known, seams)
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:

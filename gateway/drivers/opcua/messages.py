@@ -1,4 +1,4 @@
-"""The two answers that carry readings, taken apart: ReadResponse and PublishResponse (OPC 10000-4)."""
+"""The answers that carry readings, taken apart: ReadResponse, PublishResponse, HistoryReadResponse (OPC 10000-4)."""
 
 import struct
 from typing import Final, NamedTuple
@@ -14,6 +14,7 @@ _UINT32: Final = struct.Struct("<I")
 _INT32: Final = struct.Struct("<i")
 _DATA_CHANGE: Final = ObjectIds.DataChangeNotification_Encoding_DefaultBinary
 _STATUS_CHANGE: Final = ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
+_HISTORY_DATA: Final = ObjectIds.HistoryData_Encoding_DefaultBinary
 
 
 class Published(NamedTuple):
@@ -33,10 +34,18 @@ class Published(NamedTuple):
     more: bool = False
 
 
+class Kept(NamedTuple):
+    """What a server kept of one node: a StatusCode, values, and where it would go on; empty if that was all."""
+
+    status: int
+    values: list[DataValue]
+    continuation: bytes
+
+
 def read_response(body: Buffer) -> list[DataValue]:
     """Take apart a ReadResponse (section 5.11.2). Raises what `decode_data_value` does, or a bad ServiceResult."""
-    data, at = _after_header(body)
-    count, at = _count(data, at)
+    data, at = after_header(body)
+    count, at = count_at(data, at)
     values = []
     for _ in range(count):
         value, at = decode_data_value(data, at)
@@ -46,9 +55,9 @@ def read_response(body: Buffer) -> list[DataValue]:
 
 def publish_response(body: Buffer) -> Published:
     """Take apart a PublishResponse (section 5.14.5). Raises as `read_response` does."""
-    data, at = _after_header(body)
+    data, at = after_header(body)
     (subscription,) = _UINT32.unpack_from(data, at)
-    count, at = _count(data, at + 4)
+    count, at = count_at(data, at + 4)
     available = struct.unpack_from(f"<{count}I", data, at)
     at += 4 * count
     return _message(data, at + 1, subscription, available)._replace(more=data[at] != 0)
@@ -56,13 +65,13 @@ def publish_response(body: Buffer) -> Published:
 
 def republish_response(body: Buffer, subscription: int) -> Published:
     """Take apart a RepublishResponse (section 5.14.6). Raises as `read_response` does."""
-    data, at = _after_header(body)
+    data, at = after_header(body)
     return _message(data, at, subscription, ())
 
 
 def _message(data: bytes, at: int, subscription: int, available: tuple[int, ...]) -> Published:
     (sequence,) = _UINT32.unpack_from(data, at)
-    notifications, at = _count(data, at + 4 + 8)
+    notifications, at = count_at(data, at + 4 + 8)
     changes: list[tuple[int, DataValue]] = []
     status = None
     for _ in range(notifications):
@@ -74,8 +83,27 @@ def _message(data: bytes, at: int, subscription: int, available: tuple[int, ...]
     return Published(subscription, sequence, notifications == 0, changes, status, available)
 
 
-def _after_header(body: Buffer) -> tuple[bytes, int]:
-    """Check a response's header; give the message and where the rest begins."""
+def history_response(body: Buffer) -> list[Kept]:
+    """Take apart a HistoryReadResponse (section 5.11.3) with raw values. Raises as `read_response` does."""
+    data, at = after_header(body)
+    count, at = count_at(data, at)
+    found = []
+    for _ in range(count):
+        (status,) = _UINT32.unpack_from(data, at)
+        length, begin = count_at(data, at + 4)
+        kind, inside, at = _extension_object(data, begin + length)
+        values: list[DataValue] = []
+        if kind == _HISTORY_DATA:
+            number, inside = count_at(data, inside)
+            for _ in range(number):
+                value, inside = decode_data_value(data, inside)
+                values.append(value)
+        found.append(Kept(status, values, data[begin : begin + length]))
+    return found
+
+
+def after_header(body: Buffer) -> tuple[bytes, int]:
+    """Check a response's header; give the message and where the rest begins. Raises UaError if it is bad."""
     data = bytes(body)
     buffer = Buffer(data)
     nodeid_from_binary(buffer)
@@ -83,7 +111,8 @@ def _after_header(body: Buffer) -> tuple[bytes, int]:
     return data, buffer.cur_pos
 
 
-def _count(data: bytes, at: int) -> tuple[int, int]:
+def count_at(data: bytes, at: int) -> tuple[int, int]:
+    """Give the length of an array, 0 for none, and where its elements begin."""
     (count,) = _INT32.unpack_from(data, at)
     return max(count, 0), at + 4
 
@@ -102,7 +131,7 @@ def _extension_object(data: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _data_changes(data: bytes, at: int, changes: list[tuple[int, DataValue]]) -> None:
-    count, at = _count(data, at)
+    count, at = count_at(data, at)
     for _ in range(count):
         (handle,) = _UINT32.unpack_from(data, at)
         value, at = decode_data_value(data, at + 4)

@@ -24,6 +24,33 @@ def resolve(text: str, namespaces: Sequence[str]) -> ua.NodeId | None:
     return None if index is None else _node_id(index, identifier)
 
 
+def parse_node_id(text: str) -> ua.NodeId | None:
+    """Give the NodeId that a text with a namespace index stands for; None if it is none."""
+    return resolve(text, ())
+
+
+def portable(node: str, namespaces: Sequence[str]) -> str:
+    """Write a node id with its namespace's URI, since an index holds for one connection only."""
+    if not node.startswith("ns="):
+        return node
+    index, _, identifier = node.removeprefix("ns=").partition(";")
+    if int(index) >= len(namespaces) or not namespaces[int(index)]:
+        return node
+    uri = namespaces[int(index)].replace("%", "%25").replace(";", "%3B")
+    return f"nsu={uri};{identifier}"
+
+
+def canonical(text: str, namespaces: Sequence[str]) -> str:
+    """Write the id of a node of this server as `portable` writes it, however it was written."""
+    node = resolve(text, namespaces)
+    if node is None:
+        return text
+    identifier = text.partition(";")[2] if text.startswith("ns") else text
+    if identifier.startswith("g="):
+        identifier = identifier.lower()
+    return portable(f"ns={node.NamespaceIndex};{identifier}" if node.NamespaceIndex else identifier, namespaces)
+
+
 def _node_id(namespace: int, identifier: str) -> ua.NodeId | None:
     kind, _, text = identifier.partition("=")
     where = ua.Int16(namespace)

@@ -1,15 +1,17 @@
 """An open OPC UA device whose nodes are read: `mode: poll`, and what any other mode reads beside."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
-from gateway.drivers.base import Driver
+from gateway.drivers.base import Driver, Notification
 from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.exploring import SessionExplorer
 from gateway.drivers.opcua.faults import device_errors
+from gateway.drivers.opcua.history.filling import fill_holes
 from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.drivers.opcua.messages import read_response
 from gateway.drivers.opcua.samples import in_samples
@@ -52,21 +54,50 @@ class OpcuaDriver(Driver):
         mode = {"mode": "subscribe" if self.subscribes else "poll"} | ({"why": self._why} if self._why else {})
         return {**mode, "address": self.address, **product, **connection.watch.details, **limits}
 
+    @property
+    def explorer(self) -> SessionExplorer:
+        """What shows the server's nodes to a person, through this session."""
+        return SessionExplorer(self._session, self._connection.server)
+
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions now; one sample for each millisecond that the server's values are from.
 
         Raises DeviceError if the link is lost or the server refuses a whole request.
         """
+        return await self._samples(await self._read(columns))
+
+    async def poll(self, columns: tuple[int, ...]) -> Notification:
+        """Read the tags that are due, with the bookmarks of how far each was stored. Raises as `read` does."""
+        readings = await self._read(columns)
+        return Notification(await self._samples(readings), bookmarks=self._connection.seams.note(readings))
+
+    def history(self) -> AsyncIterator[Notification]:
+        """Give what the server kept of each outage, for as long as the connection lasts."""
+        return fill_holes(self._connection)
+
+    async def _read(self, columns: tuple[int, ...]) -> list[tuple[int, DataValue]]:
         nodes = self._connection.nodes
         known = [(column, node) for column in columns if (node := nodes[column]) is not None]
         asked = [column for column, _ in known]
         values = await in_chunks(self._connection.server.limits, Service.READ, asked, self._ask)
         readings = [(column, _NODE_ID_UNKNOWN) for column in columns if nodes[column] is None]
         readings += zip((column for column, _ in known), values, strict=True)
+        return readings
+
+    async def _samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
+        """Give what was read; structures of a type that has not come before are asked about first."""
+        samples = self._in_samples(readings)
+        definitions = self._connection.definitions
+        if definitions.book.unknown and await definitions.learn_encodings():
+            return self._in_samples(readings)
+        return samples
+
+    def _in_samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
         rx = time.time_ns() // 1_000_000
         if self._connection.local_clock is not None:
             readings = self._connection.local_clock.converted(readings, rx)
-        return in_samples(readings, self._names, self.section.timestamp, rx)
+        unpack = self._connection.definitions.book.unpack
+        return in_samples(readings, self._names, self.section.timestamp, rx, unpack)
 
     async def _ask(self, columns: Sequence[int]) -> list[DataValue]:
         body = await self._session.ask(self._request(tuple(columns)))

@@ -1,16 +1,27 @@
 """From values with timestamps to samples: one for each millisecond of the PLC, ascending."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
-from gateway.drivers.opcua.types.values import DataValue, Unusable
-from gateway.model import Sample
+from gateway.drivers.opcua.types.values import TYPE_MISMATCH, DataValue, Packed, Unusable
+from gateway.model import Sample, Value
 
 Clock = Literal["source", "server", "gateway"]
+Unpack = Callable[[Packed], Value | Unusable]
+"""Says what structures mean (`TypeBook.unpack`)."""
+
+
+def unreadable(_: Packed) -> Unusable:
+    """Say of structures, where no definitions are at hand, that they are of a type that nobody can read."""
+    return TYPE_MISMATCH
 
 
 def in_samples(
-    readings: Iterable[tuple[int, DataValue]], names: tuple[str, ...], clock: Clock, rx: int
+    readings: Iterable[tuple[int, DataValue]],
+    names: tuple[str, ...],
+    clock: Clock,
+    rx: int,
+    unpack: Unpack = unreadable,
 ) -> tuple[Sample, ...]:
     """Sort readings (column, value) into samples by the chosen clock.
 
@@ -27,7 +38,7 @@ def in_samples(
         repeats[occurrence] = repeat + 1
         samples.setdefault((*instant, repeat), {})[column] = value
     return tuple(
-        _sample(ts, samples[ts, by_plc, repeat], names, rx if by_plc else None)
+        _sample(ts, samples[ts, by_plc, repeat], names, rx if by_plc else None, unpack)
         for ts, by_plc, repeat in sorted(samples)
     )
 
@@ -38,7 +49,7 @@ def _stamp(value: DataValue, clock: Clock) -> int | None:
     return value.server if clock == "server" else None
 
 
-def _sample(ts: int, row: dict[int, DataValue], names: tuple[str, ...], rx: int | None) -> Sample:
+def _sample(ts: int, row: dict[int, DataValue], names: tuple[str, ...], rx: int | None, unpack: Unpack) -> Sample:
     columns, values, quality = [], [], {}
     for column in sorted(row):
         value = row[column]
@@ -46,6 +57,8 @@ def _sample(ts: int, row: dict[int, DataValue], names: tuple[str, ...], rx: int 
             columns.append(column)
             values.append(value.value)
             continue
+        if isinstance(value.value, Packed):
+            value = value._replace(value=unpack(value.value))
         found = value.quality
         if found is not None:
             quality[names[column]] = found

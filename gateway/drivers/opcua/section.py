@@ -1,17 +1,18 @@
 """How an OPC UA server is configured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from gateway.checked import Checked, Fault
 from gateway.drivers.base import ALIKE, DeviceSection, Driver, Shared
 from gateway.drivers.opcua.limits import Service
 from gateway.drivers.opcua.security.section import Security
+from gateway.drivers.opcua.subtree import Subtree
 from gateway.drivers.opcua.tag import OpcuaTag
 from gateway.files import CertificateFile, ReadablePath
 from gateway.hosts import Endpoint, join, parse_host
@@ -51,6 +52,12 @@ def parse_timezone(text: str | None) -> str | None:
     return text
 
 
+def _as_list(value: object) -> object:
+    if isinstance(value, Mapping):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
 class OpcuaDevice(Checked, DeviceSection):
     """A device that is an OPC UA server, or stands behind one."""
 
@@ -76,6 +83,10 @@ class OpcuaDevice(Checked, DeviceSection):
     limits: dict[Service, Annotated[int, Field(ge=1, le=500)]] = Field(
         default_factory=dict, description="operations a request, where the server tells wrong limits or none"
     )
+    history: bool = Field(
+        default=False,
+        description="read what an outage left out from the server's history; of tags that say no other",
+    )
     security: Security = Security()
     username: str | None = Field(default=None, min_length=1, description="omitted: anonymous")
     password: Secret | None = None
@@ -83,6 +94,9 @@ class OpcuaDevice(Checked, DeviceSection):
         default=None, description="PEM or DER; the user's certificate, instead of username and password"
     )
     user_key_file: ReadablePath | None = Field(default=None, description="PEM or DER; the key of user_cert_file")
+    browse: Annotated[tuple[Subtree, ...], BeforeValidator(_as_list)] = Field(
+        default=(), description="subtrees whose variables become tags at each connect; one, or a list of them"
+    )
     tags: Annotated[tuple[OpcuaTag, ...], ALIKE] = ()
 
     @property
@@ -117,6 +131,10 @@ class OpcuaDevice(Checked, DeviceSection):
             files[f"{self.name} user"] = CertificateFile(self.user_cert_file)
         return files
 
+    def history_of(self, tag: OpcuaTag) -> bool:
+        """Whether an outage's values of this tag are read from the server's history."""
+        return self.history if tag.history is None else tag.history
+
     def prepare(self) -> None:
         """Import asyncua."""
         import gateway.drivers.opcua.device  # noqa: F401
@@ -132,6 +150,9 @@ class OpcuaDevice(Checked, DeviceSection):
         yield from super().faults()
         if self.timezone is not None and self.timestamp != "source":
             yield Fault(("timezone",), "is about source timestamps; remove it, or write timestamp: source")
+        if self.timestamp != "source" and any(map(self.history_of, self.tags)):
+            text = "history is told by source timestamps; write timestamp: source, or history: false"
+            yield Fault(("timestamp",), text)
         if self.password is not None and self.username is None:
             yield Fault(("password",), "a password needs a username; write username: too")
         if self.username is not None and self.password is None:

@@ -15,6 +15,7 @@ from gateway.drivers.opcua.types.values import DataValue
 
 _LIMITS: Final = {
     Service.READ: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
+    Service.BROWSE: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
     Service.MONITOR: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
     Service.BROWSE: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
     Service.TRANSLATE: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,

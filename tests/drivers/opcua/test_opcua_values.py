@@ -114,7 +114,7 @@ def test_both_timestamps_are_right_where_the_server_sends_picoseconds() -> None:
     ticks = (NOON_MS + 11_644_473_600_000) * 10_000
     data = struct.pack("<BBB I qH qH", 0x3F, 0x03, 9, 0x40900000, ticks, 1, ticks + 50_000, 2)
     value, end = decode_data_value(data, 0)
-    assert value == DataValue(9, 0x40900000, NOON_MS, NOON_MS + 5)
+    assert value == DataValue(9, 0x40900000, NOON_MS, NOON_MS + 5, ticks)
     assert end == len(data)
 
 

@@ -30,14 +30,14 @@ from gateway.drivers.opcua.subscription.subscription import Subscription
 from gateway.drivers.opcua.subscription.unmonitored import Unmonitored
 from gateway.drivers.opcua.types.values import status_name
 from gateway.errors import DeviceError
-from gateway.model import Bookmark, Gap, Sample
+from gateway.model import Bookmark, Gap
 
 SUBSCRIPTION_LOST: Final = "subscription-lost"
 """The reason of a gap: what changed since `from` and was not notified by then, nobody knows."""
 _MOST_ASKED_AGAIN: Final = 100
 _TRANSFERRED: Final = "GoodSubscriptionTransferred"
 
-Read = Callable[[tuple[int, ...]], Awaitable[tuple[Sample, ...]]]
+Read = Callable[[tuple[int, ...]], Awaitable[Notification]]
 
 
 class Follower:
@@ -55,6 +55,7 @@ class Follower:
         self._memory = memory
         self._recovered = recovered
         self._subscriptions = {each.id: each for each in subscriptions}
+        self._unpack = connection.definitions.book.unpack
         self._names = tuple(tag.name for tag in connection.section.tags)
         self._publishing = Publishing(connection.session, memory.acknowledgements)
         self._unmonitored = Unmonitored(connection, subscriptions, refused)
@@ -111,7 +112,7 @@ class Follower:
                 # Answers that have all come already are taken without a wait, each some ms long: others get their turn.
                 await asyncio.sleep(0)
                 if columns := self._unread(published):
-                    yield Notification(await read(columns))
+                    yield await read(columns)
             self._watch()
             if (retried := await self._unmonitored.retry()) is not None:
                 yield retried
@@ -131,6 +132,7 @@ class Follower:
         """Give what was sent to the session before and is not stored, of each subscription that was taken over."""
         for subscription in self._subscriptions.values():
             if subscription.taken_over:
+                self._connection.seams.mend(subscription.columns)
                 async for published in kept(self._connection, self._recovered, subscription):
                     gaps = self._lost(subscription, subscription.sequence.missing(published.sequence))
                     yield self._notification(subscription, published, gaps)
@@ -169,6 +171,7 @@ class Follower:
             return
         subscription.heard, subscription.spoken = asyncio.get_running_loop().time(), True
         if published.status is not None and (published.status >> 30 or status_name(published.status) == _TRANSFERRED):
+            self._memory.dead.add(subscription.id)
             self._note_death(subscription.heard)
             raise self._ended(published.status)
         lost = 0
@@ -205,6 +208,7 @@ class Follower:
         """Give up so many messages that are due and will not come."""
         if not count:
             return ()
+        self._connection.seams.tear()
         for step in range(min(count, _MOST_ASKED_AGAIN)):
             subscription.sequence.give_up(after(subscription.sequence.next, step))
         subscription.sequence.next = after(subscription.sequence.next, count)
@@ -224,8 +228,9 @@ class Follower:
         self._unmonitored.note(published.changes)
         local = self._connection.local_clock
         changes = published.changes if local is None else local.converted(published.changes, rx)
-        samples = in_samples(changes, self._names, self._connection.section.timestamp, rx)
+        samples = in_samples(changes, self._names, self._connection.section.timestamp, rx, self._unpack)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}
+        marks |= self._connection.seams.note(published.changes)
         return Notification(samples, gaps + self._overflowed(published, rx), receipt, marks)
 
     def _overflowed(self, published: Published, rx: int) -> tuple[Gap, ...]:

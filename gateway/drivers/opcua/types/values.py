@@ -9,13 +9,22 @@ import struct
 import uuid
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from asyncua import ua
 from asyncua.common.utils import Buffer
-from asyncua.ua import status_codes
 from asyncua.ua.ua_binary import unpack_uatype
 
+from gateway.drivers.opcua.types.data_value import (
+    INVALID_STRING,
+    NO_VALUE,
+    NOT_A_NUMBER,
+    TYPE_MISMATCH,
+    DataValue,
+    Packed,
+    Unusable,
+    status_name,
+)
 from gateway.drivers.opcua.types.float32 import shortest
 from gateway.model import Value
 
@@ -24,6 +33,7 @@ _EPOCH_MS: Final = 11_644_473_600_000
 _LAST_TICK: Final = 2_650_467_743_990_000_000
 """9999-12-31T23:59:59 in 100 ns since 1601: that and everything later stand for "no end" (OPC 10000-6 5.2.2.5)."""
 _DEEPEST: Final = 8
+_BINARY_BODY: Final = 1
 _CUT_SHORT: Final = "the message ends before its values do"
 _LARGEST_MATRIX: Final = 1_000_000
 
@@ -40,49 +50,6 @@ _NODE_ID, _EXPANDED_NODE_ID, _STATUS, _QUALIFIED_NAME, _LOCALIZED_TEXT, _STRUCTU
 )
 
 
-class Unusable(NamedTuple):
-    """Stands where a value should be, and says why there is none."""
-
-    reason: str
-
-
-NO_VALUE: Final = Unusable("no-value")
-NOT_A_NUMBER: Final = Unusable("not-a-number")
-TYPE_MISMATCH: Final = Unusable("type-mismatch")
-INVALID_STRING: Final = Unusable("invalid-string")
-
-
-class DataValue(NamedTuple):
-    """A value with its StatusCode, and its timestamps in ms since the Unix epoch where the server gave them."""
-
-    value: Value | Unusable
-    status: int
-    source: int | None
-    server: int | None
-
-    @property
-    def overflowed(self) -> bool:
-        """Whether the server dropped older values of this node from a full queue (OPC 10000-4 section 7.39.1)."""
-        return self.status & 0x0C80 == 0x0480
-
-    @property
-    def quality(self) -> str | None:
-        """`bad:<reason>`, `uncertain:<reason>`, or None for a good value."""
-        severity = self.status >> 30
-        if severity >= 2:
-            return f"bad:{status_name(self.status)}"
-        if isinstance(self.value, Unusable):
-            return f"bad:{self.value.reason}"
-        return f"uncertain:{status_name(self.status)}" if severity else None
-
-
-@lru_cache(maxsize=256)
-def status_name(code: int) -> str:
-    """Give a StatusCode's name as the standard writes it, without its flag bits; its number if nobody knows it."""
-    known: tuple[str, str] | None = status_codes.code_to_name_doc.get(code & 0xFFFF_0000)
-    return known[0] if known else f"0x{code & 0xFFFF_0000:08X}"
-
-
 def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
     """Read a DataValue (OPC 10000-6 section 5.2.2.17) that starts at `at`; also gives where it ends.
 
@@ -91,50 +58,50 @@ def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
     mask = data[at]
     at += 1
     value: Value | Unusable = NO_VALUE
-    status, source, server = 0, None, None
+    status, source, server, ticks = 0, None, None, None
     if mask & 0x01:
-        value, at = _variant(data, at, 0)
+        value, at = variant(data, at, 0)
     if mask & 0x02:
         (status,) = _BYTE_STATUS.unpack_from(data, at)
         at += 4
     if mask & 0x04:
-        source = _instant(data, at)
+        source, ticks = _instant(data, at)
         at += 8
     if mask & 0x10:
         at += 2  # picoseconds stand beside their timestamp on the wire, though not in the mask
     if mask & 0x08:
-        server = _instant(data, at)
+        server, _ = _instant(data, at)
         at += 8
     if mask & 0x20:
         at += 2
     if at > len(data):
         raise IndexError(_CUT_SHORT)
-    return DataValue(value, status, source, server), at
+    return DataValue(value, status, source, server, ticks), at
 
 
-def _instant(data: bytes, at: int) -> int | None:
-    """Read a timestamp; the two ends of the range mean that there is none."""
+def _instant(data: bytes, at: int) -> tuple[int, int] | tuple[None, None]:
+    """Read a timestamp, in ms and as it stands there; the two ends of the range mean that there is none."""
     (ticks,) = _INT64.unpack_from(data, at)
-    return ticks // 10_000 - _EPOCH_MS if 0 < ticks < _LAST_TICK else None
+    return (ticks // 10_000 - _EPOCH_MS, ticks) if 0 < ticks < _LAST_TICK else (None, None)
 
 
-def _variant(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+def variant(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
     """Read a Variant (OPC 10000-6 section 5.2.2.16)."""
     head = data[at]
     kind = head & 0x3F
     at += 1
     if not head & 0x80:
-        return _scalar(kind, data, at, depth)
+        return scalar(kind, data, at, depth)
     (count,) = _INT32.unpack_from(data, at)
-    elements, at = _array(kind, count, data, at + 4, depth)
+    elements, at = array(kind, count, data, at + 4, depth)
     if head & 0x40:
         (rank,) = _INT32.unpack_from(data, at)
         lengths = struct.unpack_from(f"<{max(rank, 0)}i", data, at + 4)
-        elements, at = _shaped(elements, lengths), at + 4 + 4 * len(lengths)
+        elements, at = shaped(elements, lengths), at + 4 + 4 * len(lengths)
     return elements, at
 
 
-def _scalar(kind: int, data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+def scalar(kind: int, data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
     whole = _WHOLE.get(kind)
     if whole is not None:
         return whole.unpack_from(data, at)[0], at + whole.size
@@ -150,7 +117,7 @@ def _scalar(kind: int, data: bytes, at: int, depth: int) -> tuple[Value | Unusab
     return decode(data, at, depth)
 
 
-def _array(kind: int, count: int, data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
+def array(kind: int, count: int, data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
     if count < 0:
         return NO_VALUE, at
     whole = _WHOLE.get(kind)
@@ -161,25 +128,29 @@ def _array(kind: int, count: int, data: bytes, at: int, depth: int) -> tuple[Val
         raise IndexError(_CUT_SHORT)
     elements: list[Value] = []
     unusable: Unusable | None = None
+    if kind == _STRUCTURE:
+        return _structures(count, data, at)
     for _ in range(count):
-        element, at = _scalar(kind, data, at, depth)
+        element, at = scalar(kind, data, at, depth)
         if element is NO_VALUE and kind == _STRING:
             element = ""  # many stacks know no difference between a null and an empty String (OPC 10000-6 5.2.2.4)
         if isinstance(element, Unusable):
-            unusable = unusable or element
+            unusable = unusable or (TYPE_MISMATCH if isinstance(element, Packed) else element)
         elements.append(element)
     return unusable or elements, at
 
 
-def _shaped(elements: Value | Unusable, lengths: tuple[int, ...]) -> Value | Unusable:
+def shaped(elements: Value | Unusable, lengths: tuple[int, ...]) -> Value | Unusable:
     """Nest a matrix's elements, the last dimension innermost."""
-    if isinstance(elements, Unusable):
+    if isinstance(elements, Unusable) and not isinstance(elements, Packed):
         return elements
     size = 1
     for length in lengths:
         size *= max(length, 0)
         if size > _LARGEST_MATRIX:
             return TYPE_MISMATCH
+    if isinstance(elements, Packed):
+        return Packed(elements.parts, lengths) if size == len(elements.parts) else TYPE_MISMATCH
     if size != len(elements):
         return TYPE_MISMATCH
     for length in reversed(lengths[1:]):
@@ -237,13 +208,30 @@ def _localized_text(data: bytes, at: int, depth: int) -> tuple[Value | Unusable,
 
 
 def _structure(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
-    """Step over an ExtensionObject by its length: what is in it is only known with the server's type definitions."""
+    """Read an ExtensionObject (OPC 10000-6 section 5.2.2.15): its length tells where it ends, whatever is in it."""
+    part, at = _part(data, at)
+    return (NO_VALUE if part is None else Packed((part,))), at
+
+
+def _structures(count: int, data: bytes, at: int) -> tuple[Value | Unusable, int]:
+    parts = []
+    for _ in range(count):
+        part, at = _part(data, at)
+        parts.append(part)
+    whole = tuple(part for part in parts if part is not None)
+    return (Packed(whole, (count,)) if len(whole) == count else TYPE_MISMATCH), at
+
+
+def _part(data: bytes, at: int) -> tuple[tuple[ua.NodeId, bytes] | None, int]:
+    """Read the id and the bytes of one structure; None if it has no body. An XML body gets no id: nobody reads it."""
     buffer = Buffer(data, at)
-    unpack_uatype(ua.VariantType.NodeId, buffer)
+    kind: ua.NodeId = unpack_uatype(ua.VariantType.NodeId, buffer)
     at = buffer.cur_pos + 1
-    if data[at - 1]:
-        _, at = _bytes(data, at)
-    return TYPE_MISMATCH, at
+    encoding = data[at - 1]
+    if not encoding:
+        return None, at
+    body, at = _bytes(data, at)
+    return (kind if encoding == _BINARY_BODY else ua.NodeId(), body or b""), at
 
 
 def _reserved(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
@@ -259,7 +247,7 @@ def _nested_value(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, i
 def _nested_variant(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
     if depth >= _DEEPEST:
         raise ValueError("Variants lie too deep in one another")
-    return _variant(data, at, depth + 1)
+    return variant(data, at, depth + 1)
 
 
 _Decoder = Callable[[bytes, int, int], tuple[Value | Unusable, int]]
@@ -296,3 +284,13 @@ _OTHERS: Final[dict[int, _Decoder]] = {
     _VARIANT: _nested_variant,
     **dict.fromkeys(range(26, 32), _reserved),
 }
+
+__all__ = [
+    "NOT_A_NUMBER",
+    "NO_VALUE",
+    "TYPE_MISMATCH",
+    "DataValue",
+    "Packed",
+    "Unusable",
+    "status_name",
+]

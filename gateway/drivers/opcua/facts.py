@@ -1,0 +1,202 @@
+"""What a server tells of the tags: type, unit, range, names and texts, read once and put into the meta."""
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.object_ids import ObjectIds
+
+from gateway.drivers.base import Percent
+from gateway.drivers.opcua.definitions import Definitions
+from gateway.drivers.opcua.faults import device_errors
+from gateway.drivers.opcua.limits import Service, in_chunks
+from gateway.drivers.opcua.messages import read_response
+from gateway.drivers.opcua.nodes import parse_node_id
+from gateway.drivers.opcua.references import Wanted, references
+from gateway.drivers.opcua.section import OpcuaDevice
+from gateway.drivers.opcua.session import Session
+from gateway.drivers.opcua.survey import Server
+from gateway.drivers.opcua.tag import OpcuaTag, Told
+from gateway.drivers.opcua.types.structures import EXTENSION_OBJECT, VARIANT, Enumeration, Structure
+from gateway.drivers.opcua.types.values import DataValue, Packed, Unusable
+
+_ATTRIBUTES: Final = (
+    AttributeIds.DataType,
+    AttributeIds.ValueRank,
+    AttributeIds.DisplayName,
+    AttributeIds.Description,
+)
+_PROPERTIES: Final = frozenset({"EURange", "EngineeringUnits", "EnumStrings", "EnumValues"})
+_MEMORY: Final = "facts"
+
+
+class Fact(NamedTuple):
+    """What a server tells of one node; None for what it does not tell."""
+
+    data_type: ua.NodeId | None = None
+    rank: int = -1
+    display_name: str | None = None
+    description: str | None = None
+    unit: str | None = None
+    range: tuple[Decimal, Decimal] | None = None
+    names: Mapping[int, str] | None = None
+
+
+async def complete(
+    section: OpcuaDevice,
+    session: Session,
+    server: Server,
+    nodes: Sequence[ua.NodeId | None],
+    definitions: Definitions,
+    memory: MutableMapping[str, Any],
+) -> OpcuaDevice:
+    """Give the section with what the server tells of its tags; what the config says stands. Raises DeviceError.
+
+    Asked once for each run of the server: what it told is remembered until it starts anew.
+    """
+    known: dict[ua.NodeId, Fact] = {}
+    began, remembered = memory.get(_MEMORY, (None, known))
+    if began is not None and began == server.started:
+        known = remembered
+    missing = [node for node in dict.fromkeys(nodes) if node is not None and node not in known]
+    known |= zip(missing, await _ask(session, server, definitions, missing), strict=True)
+    memory[_MEMORY] = (server.started, known)
+    wanted = {known[node].data_type for node in nodes if node is not None}
+    await definitions.learn(each for each in wanted if each is not None)
+    await _meet(session, server, definitions, [node for node in known if _is_open(known[node], definitions)])
+    tags = tuple(
+        tag if node is None else _completed(tag, known[node], definitions)
+        for tag, node in zip(section.tags, nodes, strict=True)
+    )
+    return section.model_copy(update={"tags": tags})
+
+
+def _is_open(fact: Fact, definitions: Definitions) -> bool:
+    """Whether only a value tells which structure it is."""
+    return fact.data_type is not None and definitions.type_of(fact.data_type) in (EXTENSION_OBJECT, VARIANT)
+
+
+async def _meet(session: Session, server: Server, definitions: Definitions, nodes: Sequence[ua.NodeId]) -> None:
+    """Look once at values whose DataType is abstract, to know their structures before the first is notified."""
+    pairs = [(node, AttributeIds.Value) for node in nodes]
+    for value in await in_chunks(server.limits, Service.READ, pairs, partial(_read, session)):
+        _unpacked(value, definitions)
+    await definitions.learn_encodings()
+
+
+def _completed(tag: OpcuaTag, fact: Fact, definitions: Definitions) -> OpcuaTag:
+    """Put what the server tells where the config says nothing."""
+    kind = None if fact.data_type is None else definitions.type_of(fact.data_type)
+    names = kind.names if isinstance(kind, Enumeration) else fact.names
+    is_scalar = fact.rank == -1
+    update: dict[str, Any] = {}
+    if tag.unit is None and fact.unit and not tag.scaled:
+        update["unit"] = fact.unit
+    if tag.description is None and fact.description:
+        update["description"] = fact.description
+    if tag.range is None and fact.range is not None and not tag.scaled:
+        update["range"] = fact.range
+    if tag.map is None and names and is_scalar and not _is_calculated(tag):
+        update["map"] = dict(names)
+    if isinstance(tag.deadband, Percent) and tag.range is None and "range" not in update:
+        update["deadband"] = None
+    return tag.with_told(Told(_type_name(fact, kind, definitions), fact.display_name), update)
+
+
+def _is_calculated(tag: OpcuaTag) -> bool:
+    """Whether the config treats the value as a number."""
+    return tag.scaled or bool(tag.deadband) or tag.min is not None or tag.max is not None
+
+
+def _type_name(fact: Fact, kind: int | Enumeration | Structure | None, definitions: Definitions) -> str | None:
+    if fact.data_type is None:
+        return None
+    name = definitions.names.get(fact.data_type)
+    if name is None:
+        name = ua.VariantType(kind).name if isinstance(kind, int) else str(fact.data_type)
+        if fact.data_type.NamespaceIndex == 0 and isinstance(fact.data_type.Identifier, int):
+            name = _ABSTRACT.get(fact.data_type.Identifier, name)
+    return name + "[]" * max(0, fact.rank)
+
+
+_ABSTRACT: Final[Mapping[int, str]] = {
+    24: "BaseDataType",
+    26: "Number",
+    27: "Integer",
+    28: "UInteger",
+    29: "Enumeration",
+    22: "Structure",
+}
+
+
+async def _ask(session: Session, server: Server, definitions: Definitions, nodes: Sequence[ua.NodeId]) -> list[Fact]:
+    pairs = [(node, attribute) for node in nodes for attribute in _ATTRIBUTES]
+    values = await in_chunks(server.limits, Service.READ, pairs, partial(_read, session))
+    found = await references(session, server.limits, nodes, Wanted(ObjectIds.HasProperty, subtypes=False))
+    properties = [
+        (at, each.name, each.node)
+        for at, own in enumerate(found)
+        for each in own
+        if each.name in _PROPERTIES and each.node is not None
+    ]
+    wanted = [(node, AttributeIds.Value) for _, _, node in properties]
+    shown = await in_chunks(server.limits, Service.READ, wanted, partial(_read, session))
+    told: dict[int, dict[str, Any]] = {}
+    for (at, name, _), value in zip(properties, shown, strict=True):
+        told.setdefault(at, {})[name] = _unpacked(value, definitions)
+    width = len(_ATTRIBUTES)
+    return [_fact(values[at * width : (at + 1) * width], told.get(at, {})) for at in range(len(nodes))]
+
+
+async def _read(session: Session, pairs: Sequence[tuple[ua.NodeId, AttributeIds]]) -> list[DataValue]:
+    parameters = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Neither)
+    parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in pairs]
+    body = await session.ask(ua.ReadRequest(Parameters=parameters), session.setup_timeout)
+    with device_errors(session.address):
+        return read_response(body)
+
+
+def _unpacked(value: DataValue, definitions: Definitions) -> Any:
+    if value.status >> 30:
+        return None
+    shown = definitions.book.unpack(value.value) if isinstance(value.value, Packed) else value.value
+    return None if isinstance(shown, Unusable) else shown
+
+
+def _fact(attributes: Sequence[DataValue], properties: Mapping[str, Any]) -> Fact:
+    data_type, rank, display_name, description = (
+        None if isinstance(each.value, Unusable) or each.status >> 30 else each.value for each in attributes
+    )
+    return Fact(
+        data_type=parse_node_id(data_type) if isinstance(data_type, str) else None,
+        rank=rank if isinstance(rank, int) else -1,
+        display_name=display_name or None,
+        description=description or None,
+        unit=_unit(properties.get("EngineeringUnits")),
+        range=_range(properties.get("EURange")),
+        names=_names(properties.get("EnumStrings"), properties.get("EnumValues")),
+    )
+
+
+def _unit(told: Any) -> str | None:
+    """Give the unit as the server shows it to people (EUInformation, OPC 10000-8 section 5.6.3)."""
+    return (told.get("DisplayName") or told.get("Description") or None) if isinstance(told, dict) else None
+
+
+def _range(told: Any) -> tuple[Decimal, Decimal] | None:
+    if not isinstance(told, dict) or told.get("Low") is None or told.get("High") is None:
+        return None
+    low, high = Decimal(repr(told["Low"])), Decimal(repr(told["High"]))
+    return (low, high) if low < high else None
+
+
+def _names(strings: Any, values: Any) -> dict[int, str] | None:
+    """Give the names of numbers: EnumStrings counts from 0, EnumValues says each (OPC 10000-8 section 5.3.3)."""
+    if isinstance(values, list):
+        return {int(each["Value"]): str(each["DisplayName"]) for each in values if each.get("DisplayName")} or None
+    if isinstance(strings, list):
+        return {number: text for number, text in enumerate(strings) if text} or None
+    return None

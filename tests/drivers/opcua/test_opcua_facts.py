@@ -1,0 +1,152 @@
+"""What a server tells of its nodes: types, units, ranges, names; structures read by its own definitions."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import asyncua
+import pytest
+from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
+from opcua_peer import NAMESPACE, Peer, section
+
+from gateway.drivers.base import Shared
+from gateway.drivers.opcua.section import OpcuaDevice
+from gateway.drivers.opcua.tag import OpcuaTag
+from gateway.shaping import Shaper
+
+ua: Any = asyncua.ua
+DEVICE = {"mode": "poll"}
+
+
+@contextlib.asynccontextmanager
+async def open_at(peer: Peer, tags: Sequence[Any], shared: Shared | None = None) -> AsyncIterator[Any]:
+    async with section(peer, list(tags), **DEVICE).open(shared or Shared("hall-3")) as driver:
+        yield driver
+
+
+def told(driver: Any) -> dict[str, OpcuaTag]:
+    completed: OpcuaDevice = driver.section
+    return {tag.name: tag for tag in completed.tags}
+
+
+async def values(driver: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read all tags as the gateway sends them: with names for numbers."""
+    shaper = Shaper(driver.section)
+    found: dict[str, Any] = {}
+    quality: dict[str, str] = {}
+    for raw in await driver.read(tuple(range(len(driver.section.tags)))):
+        shaped = shaper.shape(raw, 0.0)
+        if shaped is not None:
+            found |= {
+                driver.section.tags[at].name: value for at, value in zip(shaped.columns, shaped.values, strict=True)
+            }
+            quality |= shaped.quality
+    return found, quality
+
+
+async def analog(peer: Peer, name: str, *, unit: str = "bar", low: float = 0.0, high: float = 10.0) -> None:
+    """Make a variable with a unit and a range."""
+    await peer.add(**{name: 5.0})
+    node = peer.server.get_node(ua.NodeId(name, peer.index))
+    shown = ua.EUInformation(NamespaceUri="u", UnitId=1, DisplayName=ua.LocalizedText(unit))
+    peer._added += [
+        await node.add_property(ua.NodeId(f"{name}.range", peer.index), "0:EURange", ua.Range(low, high)),
+        await node.add_property(ua.NodeId(f"{name}.unit", peer.index), "0:EngineeringUnits", shown),
+    ]
+
+
+async def test_unit_range_type_and_names_for_people_come_from_the_server(peer: Peer) -> None:
+    await analog(peer, "pressure")
+    async with open_at(peer, ["pressure"]) as driver:
+        tag = told(driver)["pressure"]
+        assert (tag.unit, tuple(map(float, tag.range or ())), tag.shown_type) == ("bar", (0.0, 10.0), "Double")
+        assert tag.display_name == "pressure"
+
+
+async def test_what_the_config_says_stands(peer: Peer) -> None:
+    await analog(peer, "pressure")
+    own = {
+        "name": "pressure",
+        "node": f"nsu={NAMESPACE};s=pressure",
+        "unit": "kPa",
+        "range": [1, 2],
+        "description": "d",
+    }
+    async with open_at(peer, [own]) as driver:
+        tag = told(driver)["pressure"]
+        assert (tag.unit, tuple(map(float, tag.range or ())), tag.description) == ("kPa", (1.0, 2.0), "d")
+
+
+async def test_a_scaled_value_has_not_the_servers_unit_nor_its_range(peer: Peer) -> None:
+    """P5: both are of the raw value."""
+    await analog(peer, "pressure")
+    async with open_at(peer, [{"name": "p", "node": f"nsu={NAMESPACE};s=pressure", "scale": 0.1}]) as driver:
+        assert (told(driver)["p"].unit, told(driver)["p"].range) == (None, None)
+
+
+@pytest.mark.parametrize(("node", "deadband"), [("pressure", True), ("plain", False)])
+async def test_a_deadband_in_percent_is_of_the_servers_range_or_there_is_none(
+    peer: Peer, node: str, deadband: bool
+) -> None:
+    await analog(peer, "pressure")
+    await peer.add(plain=1.0)
+    tag = {"name": "x", "node": f"nsu={NAMESPACE};s={node}", "deadband": "2%"}
+    async with open_at(peer, [tag]) as driver:
+        assert (told(driver)["x"].deadband is not None) is deadband
+
+
+async def test_facts_are_asked_for_once_a_run_of_the_server(peer: Peer) -> None:
+    await analog(peer, "pressure")
+    shared = Shared("hall-3")
+    async with open_at(peer, ["pressure"], shared):
+        first = len(peer.wire.requests)
+    async with open_at(peer, ["pressure"], shared) as driver:
+        assert told(driver)["pressure"].unit == "bar"
+        assert len(peer.wire.requests) - first < first
+
+
+async def test_an_enumeration_is_sent_by_name_and_a_number_without_one_as_it_is(peer: Peer) -> None:
+    kind = await new_enum(peer.server, peer.index, "Mode", ["Off", "Manual", "Auto"])
+    for name, number in (("mode", 2), ("other", 7)):
+        node = await peer.server.nodes.objects.add_variable(
+            ua.NodeId(name, peer.index), name, number, ua.VariantType.Int32, datatype=kind.nodeid
+        )
+        peer._added.append(node)
+    async with open_at(peer, ["mode", "other"]) as driver:
+        assert await values(driver) == ({"mode": "Auto", "other": 7}, {"other": "uncertain:unmapped"})
+        assert told(driver)["mode"].shown_type == "Mode"
+
+
+async def test_a_structure_is_an_object_by_the_servers_own_definition(peer: Peer) -> None:
+    kind, _ = await new_struct(
+        peer.server,
+        peer.index,
+        "Job",
+        [
+            new_struct_field("Speed", ua.VariantType.Double),
+            new_struct_field("Name", ua.VariantType.String),
+            new_struct_field("Steps", ua.VariantType.Int32, array=True),
+        ],
+    )
+    await peer.server.load_data_type_definitions()
+    job = ua.Job(Speed=1.5, Name="drill", Steps=[1, 2])
+    node = await peer.server.nodes.objects.add_variable(
+        ua.NodeId("job", peer.index), "job", ua.Variant(job, ua.VariantType.ExtensionObject), datatype=kind.nodeid
+    )
+    peer._added.append(node)
+    async with open_at(peer, ["job"]) as driver:
+        assert await values(driver) == ({"job": {"Speed": 1.5, "Name": "drill", "Steps": [1, 2]}}, {})
+        assert told(driver)["job"].shown_type == "Job"
+
+
+async def test_a_structure_in_a_variable_of_any_type_is_read_too(peer: Peer) -> None:
+    """Only the value tells which it is."""
+    _, _ = await new_struct(peer.server, peer.index, "Point", [new_struct_field("X", ua.VariantType.Float)])
+    await peer.server.load_data_type_definitions()
+    points = ua.Variant([ua.Point(X=1.0), ua.Point(X=2.5)], ua.VariantType.ExtensionObject)
+    node = await peer.server.nodes.objects.add_variable(
+        ua.NodeId("points", peer.index), "points", points, datatype=ua.NodeId(ua.ObjectIds.BaseDataType)
+    )
+    peer._added.append(node)
+    async with open_at(peer, ["points"]) as driver:
+        assert (await values(driver))[0] == {"points": [{"X": 1.0}, {"X": 2.5}]}
