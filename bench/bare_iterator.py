@@ -6,6 +6,8 @@ from pathlib import Path
 
 from asyncua import Client, ua
 
+from bench.counter import Counter
+
 COUNT_EVERY = 500
 
 
@@ -18,12 +20,12 @@ async def main() -> None:
         nodes = [client.get_node(ua.NodeId(f"v{number:05}", index)) for number in range(int(items))]
         for first in range(0, len(nodes), 500):
             await subscription.subscribe_data_change(nodes[first : first + 500], sampling_interval=float(interval_ms))
-        count = 0
+        count, counted = 0, Counter(Path(counter))
         async with subscription:
             async for _ in subscription:
                 count += 1
                 if count % COUNT_EVERY == 0:
-                    Path(counter).write_text(str(count))
+                    counted.write(count)
 
 
 asyncio.run(main())

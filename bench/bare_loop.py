@@ -11,6 +11,8 @@ import aiomqtt
 import orjson
 from pymodbus.client import AsyncModbusTcpClient
 
+from bench.counter import Counter
+
 UNITS = 10
 REGISTERS = 1000
 BLOCK = 125
@@ -46,7 +48,7 @@ async def main() -> None:
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("CREATE TABLE readings(id INTEGER PRIMARY KEY, payload BLOB)")
-    count = [0]
+    count, counted = [0], Counter(Path(counter))
     client = aiomqtt.Client(
         broker, int(broker_port), protocol=aiomqtt.ProtocolVersion.V5,
         tls_context=ssl.create_default_context(cafile=ca_file),
@@ -56,7 +58,7 @@ async def main() -> None:
         for unit in range(11, 11 + UNITS):
             group.create_task(poll(unit, host, int(port), client, db, count))
         while True:
-            Path(counter).write_text(str(count[0]))
+            counted.write(count[0])
             await asyncio.sleep(0.5)
 
 

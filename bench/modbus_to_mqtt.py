@@ -82,7 +82,7 @@ async def _bare(folder: Path, simulated: Plant, broker: Broker, seconds: float) 
     where = simulated.where["modbus"]
     count = folder / "count"
     arguments = (where["host"], str(where["port"]), broker.host, str(broker.port), str(broker.ca_file), str(count))
-    loop = Child(folder / "bare.log", str(Path(__file__).parent / "bare_loop.py"), *arguments)
+    loop = Child(folder / "bare.log", "-m", "bench.bare_loop", *arguments)
     await loop.start()
     try:
         async with counted(count, EXPECTED) as published:

@@ -49,7 +49,7 @@ LOADS: Final = (
 )
 
 
-async def run(seconds: float, rounds: int, loads: tuple[Load, ...] = LOADS) -> dict[str, Any]:
+async def run(seconds: float, rounds: int, loads: Sequence[Load] = LOADS) -> dict[str, Any]:
     """Measure both sides in turn, under each load; give medians, and the ratio of each round."""
     figures: dict[str, Any] = {}
     with (
@@ -112,8 +112,9 @@ async def _gateway(folder: Path, endpoint: str, load: Load, broker: Broker, seco
 
 async def _bare(folder: Path, endpoint: str, load: Load, seconds: float) -> dict[str, float]:
     folder.mkdir()
-    script, counter = Path(__file__).parent / "bare_iterator.py", folder / "count"
-    child = Child(folder / "bare.log", str(script), endpoint, str(load.items), str(load.interval_ms), str(counter))
+    counter = folder / "count"
+    arguments = (endpoint, str(load.items), str(load.interval_ms), str(counter))
+    child = Child(folder / "bare.log", "-m", "bench.bare_iterator", *arguments)
     await child.start()
     try:
         async with counted(counter, load.rate) as count:

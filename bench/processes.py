@@ -28,10 +28,10 @@ async def counted(file: Path, at_least: float) -> AsyncIterator[Count]:
     """Read the number that a baseline writes to a file; waits until it has begun."""
 
     async def count() -> int:
-        return int(file.read_text() or 0)
+        return int(file.read_text())
 
     async with asyncio.timeout(60):
-        while not file.exists() or await count() < at_least:
+        while not file.exists() or not file.stat().st_size or await count() < at_least:
             await asyncio.sleep(0.1)
     yield count
 

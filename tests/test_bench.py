@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench import full_request
+from bench import full_request, opcua_to_mqtt
+from tests.broker import require_mosquitto
 
 
 @pytest.mark.timeout(240)
@@ -11,3 +12,15 @@ async def test_a_full_request_is_measured_on_both_sides() -> None:
     ratios = figures["CPU, gateway / pymodbus' bare read, each round"]
     assert len(ratios) == 2
     assert all(ratio > 0 for ratio in ratios)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_opcua_notifications_are_measured_on_both_sides() -> None:
+    require_mosquitto()
+    load = opcua_to_mqtt.Load("few", 20, 100, spread=True)
+    figures = await opcua_to_mqtt.run(seconds=1.0, rounds=1, loads=[load])
+    assert figures["few: gateway: notifications/s"] > 0
+    assert figures["few: gateway: RSS MB"] > 0
+    assert len(figures["few: CPU, gateway / bare iterator, each round"]) == 1
+    assert figures["few: gateway: longest step, CPU ms"] > 0
