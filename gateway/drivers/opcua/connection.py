@@ -1,6 +1,6 @@
 """What every part of an open device works on."""
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,11 +10,13 @@ from asyncua import ua
 from gateway.drivers.opcua.definitions import Definitions
 from gateway.drivers.opcua.history.seams import Seams
 from gateway.drivers.opcua.local_time import LocalClock
+from gateway.drivers.opcua.samples import in_samples
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
 from gateway.drivers.opcua.survey import Server
+from gateway.drivers.opcua.types.values import DataValue
 from gateway.drivers.opcua.watch import Watch
-from gateway.model import Bookmark
+from gateway.model import Bookmark, Sample
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,17 @@ class Connection:
     memory: MutableMapping[str, Any]
     bookmarks: Callable[[], Mapping[str, Bookmark]]
     seams: Seams
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The tags' names, by column."""
+        return tuple(tag.name for tag in self.section.tags)
+
+    def samples(self, readings: Iterable[tuple[int, DataValue]], rx: int) -> tuple[Sample, ...]:
+        """Sort readings (column, value) that came at `rx` (ms since the Unix epoch) into samples, as configured."""
+        if self.local_clock is not None:
+            readings = self.local_clock.converted(readings, rx)
+        return in_samples(readings, self.names, self.section.timestamp, rx, self.definitions.book.unpack)
 
     @cached_property
     def local_clock(self) -> LocalClock | None:

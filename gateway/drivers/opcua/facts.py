@@ -10,10 +10,9 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
 from gateway.drivers.base import Percent
+from gateway.drivers.opcua.attributes import read_attributes
 from gateway.drivers.opcua.definitions import Definitions
-from gateway.drivers.opcua.faults import device_errors
 from gateway.drivers.opcua.limits import Service, in_chunks
-from gateway.drivers.opcua.messages import read_response
 from gateway.drivers.opcua.nodes import parse_node_id
 from gateway.drivers.opcua.references import Wanted, references
 from gateway.drivers.opcua.section import OpcuaDevice
@@ -82,7 +81,7 @@ def _is_open(fact: Fact, definitions: Definitions) -> bool:
 async def _meet(session: Session, server: Server, definitions: Definitions, nodes: Sequence[ua.NodeId]) -> None:
     """Look once at values whose DataType is abstract, to know their structures before the first is notified."""
     pairs = [(node, AttributeIds.Value) for node in nodes]
-    for value in await in_chunks(server.limits, Service.READ, pairs, partial(_read, session)):
+    for value in await in_chunks(server.limits, Service.READ, pairs, partial(read_attributes, session)):
         _unpacked(value, definitions)
     await definitions.learn_encodings()
 
@@ -134,7 +133,7 @@ _ABSTRACT: Final[Mapping[int, str]] = {
 
 async def _ask(session: Session, server: Server, definitions: Definitions, nodes: Sequence[ua.NodeId]) -> list[Fact]:
     pairs = [(node, attribute) for node in nodes for attribute in _ATTRIBUTES]
-    values = await in_chunks(server.limits, Service.READ, pairs, partial(_read, session))
+    values = await in_chunks(server.limits, Service.READ, pairs, partial(read_attributes, session))
     found = await references(session, server.limits, nodes, Wanted(ObjectIds.HasProperty, subtypes=False))
     properties = [
         (at, each.name, each.node)
@@ -143,20 +142,12 @@ async def _ask(session: Session, server: Server, definitions: Definitions, nodes
         if each.name in _PROPERTIES and each.node is not None
     ]
     wanted = [(node, AttributeIds.Value) for _, _, node in properties]
-    shown = await in_chunks(server.limits, Service.READ, wanted, partial(_read, session))
+    shown = await in_chunks(server.limits, Service.READ, wanted, partial(read_attributes, session))
     told: dict[int, dict[str, Any]] = {}
     for (at, name, _), value in zip(properties, shown, strict=True):
         told.setdefault(at, {})[name] = _unpacked(value, definitions)
     width = len(_ATTRIBUTES)
     return [_fact(values[at * width : (at + 1) * width], told.get(at, {})) for at in range(len(nodes))]
-
-
-async def _read(session: Session, pairs: Sequence[tuple[ua.NodeId, AttributeIds]]) -> list[DataValue]:
-    parameters = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Neither)
-    parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in pairs]
-    body = await session.ask(ua.ReadRequest(Parameters=parameters), session.setup_timeout)
-    with device_errors(session.address):
-        return read_response(body)
 
 
 def _unpacked(value: DataValue, definitions: Definitions) -> Any:

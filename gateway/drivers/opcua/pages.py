@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from asyncua.common.utils import Buffer
 
-from gateway.drivers.opcua.messages import after_header
+from gateway.drivers.opcua.messages import after_header, count_at
 
 _INT32: Final = struct.Struct("<i")
 _UINT32: Final = struct.Struct("<I")
@@ -47,12 +47,12 @@ def read_pages(body: Buffer) -> list[Page]:
     Raises struct.error, IndexError or ValueError if the bytes are none, or UaError for a bad ServiceResult.
     """
     data, at = after_header(body)
-    count, at = _count(data, at)
+    count, at = count_at(data, at)
     pages = []
     for _ in range(count):
         (status,) = _UINT32.unpack_from(data, at)
         point, at = _bytes(data, at + 4)
-        length, at = _count(data, at)
+        length, at = count_at(data, at)
         references = []
         for _ in range(length):
             reference, at = _reference(data, at)
@@ -122,8 +122,3 @@ def _bytes(data: bytes, at: int) -> tuple[bytes, int]:
     if at + length > len(data):
         raise IndexError("the message ends within a string")
     return data[at : at + length], at + length
-
-
-def _count(data: bytes, at: int) -> tuple[int, int]:
-    (count,) = _INT32.unpack_from(data, at)
-    return max(count, 0), at + 4

@@ -14,7 +14,6 @@ from gateway.drivers.opcua.faults import device_errors
 from gateway.drivers.opcua.history.filling import fill_holes
 from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.drivers.opcua.messages import read_response
-from gateway.drivers.opcua.samples import in_samples
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import read_request
 from gateway.drivers.opcua.types.values import NO_VALUE, DataValue
@@ -33,7 +32,6 @@ class OpcuaDriver(Driver):
         self._connection = connection
         self._session = connection.session
         self._requests: dict[tuple[int, ...], ua.ReadRequest] = {}
-        self._names = tuple(tag.name for tag in connection.section.tags)
 
     @property
     def address(self) -> str:
@@ -86,18 +84,12 @@ class OpcuaDriver(Driver):
 
     async def _samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
         """Give what was read; structures of a type that has not come before are asked about first."""
-        samples = self._in_samples(readings)
-        definitions = self._connection.definitions
-        if definitions.book.unknown and await definitions.learn_encodings():
-            return self._in_samples(readings)
-        return samples
-
-    def _in_samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
         rx = time.time_ns() // 1_000_000
-        if self._connection.local_clock is not None:
-            readings = self._connection.local_clock.converted(readings, rx)
-        unpack = self._connection.definitions.book.unpack
-        return in_samples(readings, self._names, self.section.timestamp, rx, unpack)
+        definitions = self._connection.definitions
+        samples = self._connection.samples(readings, rx)
+        if definitions.book.unknown and await definitions.learn_encodings():
+            return self._connection.samples(readings, rx)
+        return samples
 
     async def _ask(self, columns: Sequence[int]) -> list[DataValue]:
         body = await self._session.ask(self._request(tuple(columns)))

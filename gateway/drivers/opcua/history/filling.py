@@ -17,7 +17,6 @@ from gateway.drivers.opcua.history.merging import Merge, Track, grouped
 from gateway.drivers.opcua.history.seams import Hole, holes_of, milliseconds
 from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.drivers.opcua.messages import Kept, history_response
-from gateway.drivers.opcua.samples import in_samples
 from gateway.drivers.opcua.types.values import DataValue, status_name
 from gateway.errors import DeviceError
 from gateway.model import Bookmark, Gap, Sample
@@ -69,7 +68,6 @@ class _Filling:
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
         self._columns = {tag.name: column for column, tag in enumerate(connection.section.tags)}
-        self._names = tuple(self._columns)
         self._refused: dict[str, str] = {}
         self._failures = 0
         self._tries: Counter[str] = Counter()
@@ -196,10 +194,7 @@ class _Filling:
         return Notification(self._in_samples(readings), tuple(gaps), bookmarks=marks)
 
     def _in_samples(self, readings: Sequence[tuple[int, DataValue]]) -> tuple[Sample, ...]:
-        clock = self._connection.section.timestamp
-        local, rx = self._connection.local_clock, time.time_ns() // 1_000_000
-        readings = readings if local is None else local.converted(readings, rx)
-        samples = in_samples(readings, self._names, clock, rx, self._connection.definitions.book.unpack)
+        samples = self._connection.samples(readings, time.time_ns() // 1_000_000)
         return tuple(replace(sample, origin="history") for sample in samples)
 
     def _refusals(self) -> Notification | None:

@@ -4,16 +4,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 
+from gateway.drivers.opcua.attributes import read_attributes
 from gateway.drivers.opcua.connection import Connection
-from gateway.drivers.opcua.faults import device_errors
 from gateway.drivers.opcua.limits import Service, in_chunks
-from gateway.drivers.opcua.messages import read_response
-from gateway.drivers.opcua.session import Session
 from gateway.drivers.opcua.subscription import wishes
-from gateway.drivers.opcua.types.values import DataValue
 
 REFUSED: Final = frozenset(
     {
@@ -46,7 +42,7 @@ async def distances(connection: Connection, columns: Sequence[int]) -> dict[int,
     }
     asked = [node for column in wanted if (node := nodes[column]) is not None]
     attributes = [(node, attribute) for node in asked for attribute in (AttributeIds.DataType, AttributeIds.ValueRank)]
-    read = partial(_read, connection.session)
+    read = partial(read_attributes, connection.session)
     answers = await in_chunks(connection.server.limits, Service.READ, attributes, read) if attributes else []
     numbers = [
         kind.value in _NUMBERS and rank.value == _SCALAR for kind, rank in zip(answers[::2], answers[1::2], strict=True)
@@ -57,11 +53,3 @@ async def distances(connection: Connection, columns: Sequence[int]) -> dict[int,
 def remember_refusal(connection: Connection, column: int) -> None:
     """Note that the server takes no filter for this tag."""
     connection.memory.setdefault(_MEMORY, set()).add(str(connection.nodes[column]))
-
-
-async def _read(session: Session, attributes: Sequence[tuple[ua.NodeId, AttributeIds]]) -> list[DataValue]:
-    parameters = ua.ReadParameters(TimestampsToReturn=ua.TimestampsToReturn.Neither)
-    parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in attributes]
-    body = await session.ask(ua.ReadRequest(Parameters=parameters), session.setup_timeout)
-    with device_errors(session.address):
-        return read_response(body)

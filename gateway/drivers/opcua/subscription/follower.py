@@ -10,7 +10,6 @@ from gateway.drivers.base import NOTIFICATIONS_LOST, Notification
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.faults import CONNECTION_LOST, refused
 from gateway.drivers.opcua.messages import Published
-from gateway.drivers.opcua.samples import in_samples
 from gateway.drivers.opcua.subscription.creating import subscribe_to
 from gateway.drivers.opcua.subscription.memory import Memory
 from gateway.drivers.opcua.subscription.publishing import Publishing, Receipt
@@ -55,8 +54,6 @@ class Follower:
         self._memory = memory
         self._recovered = recovered
         self._subscriptions = {each.id: each for each in subscriptions}
-        self._unpack = connection.definitions.book.unpack
-        self._names = tuple(tag.name for tag in connection.section.tags)
         self._publishing = Publishing(connection.session, memory.acknowledgements)
         self._unmonitored = Unmonitored(connection, subscriptions, refused)
         self._has_data = False
@@ -226,15 +223,13 @@ class Follower:
         if subscription.unread:
             subscription.unread.difference_update(column for column, _ in published.changes)
         self._unmonitored.note(published.changes)
-        local = self._connection.local_clock
-        changes = published.changes if local is None else local.converted(published.changes, rx)
-        samples = in_samples(changes, self._names, self._connection.section.timestamp, rx, self._unpack)
+        samples = self._connection.samples(published.changes, rx)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}
         marks |= self._connection.seams.note(published.changes)
         return Notification(samples, gaps + self._overflowed(published, rx), receipt, marks)
 
     def _overflowed(self, published: Published, rx: int) -> tuple[Gap, ...]:
-        tags = sorted({self._names[column] for column, value in published.changes if value.overflowed})
+        tags = sorted({self._connection.names[column] for column, value in published.changes if value.overflowed})
         return (Gap(rx, "source-overflow", {"tags": tags, "to": rx}),) if tags else ()
 
     def _ended(self, status: int) -> DeviceError:
