@@ -65,6 +65,8 @@ class Line:
         for device in (VICTIM, OTHER):
             await self.flows(device, within=30.0)
         self.mark = len(self.consumer.messages)
+        for device in (VICTIM, OTHER):  # without a value from before a fault, nobody could see what it cost
+            await self.flows(device, within=30.0)
         self.before = _account(await self.gateway.health())
 
     async def finish(self) -> None:
