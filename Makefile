@@ -11,10 +11,12 @@ CYCLES ?= 200
 # Of `make fault-test`: a run is repeated with its SEED; it ends after so many READINGS, or SECONDS if they are given.
 SEED ?=
 READINGS ?= 1000000
+# Of `make opcua-kill-test`: how often the gateway is killed; with its SEED.
+KILLS ?= 50
 # Of `make crash-test`: how many states after a cut of the power are opened; with its SEED.
 STATES ?= 5000
 
-.PHONY: demo test lint bench fault-test opcua-fault-test crash-test schema clean
+.PHONY: demo test lint bench fault-test opcua-fault-test opcua-kill-test crash-test schema clean
 .DEFAULT_GOAL := test
 
 # One virtual environment for all; each stamp says which extras are in it and is renewed with pyproject.toml.
@@ -50,6 +52,10 @@ fault-test: $(VENV)/.test
 opcua-fault-test: $(VENV)/.test
 	$(BIN)/python -m tests.faults.opcua_cycles --cycles $(CYCLES) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m pytest -q -s tests/end_to_end/test_opcua_faults.py
+
+opcua-kill-test: $(VENV)/.test
+	npm ci --prefix tests/interop --no-progress --silent
+	$(BIN)/python -m tests.interop.opcua_kills --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 crash-test: $(VENV)/.test
 	$(BIN)/python -m tests.crash --states $(STATES) $(if $(SEED),--seed $(SEED))

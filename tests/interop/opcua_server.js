@@ -14,6 +14,7 @@ const {
 const NAMESPACE = "urn:interop:plc";
 const options = JSON.parse(process.argv[2]);
 const variables = new Map();
+const counters = new Map();
 let server;
 let namespace;
 
@@ -45,6 +46,7 @@ function add({ name, type, value, shape }) {
         browseName: name,
         nodeId: `s=${name}`,
         dataType: type,
+        minimumSamplingInterval: 0, // each change is reported to whoever asks for that
         valueRank: shape ? shape.length : Array.isArray(value) ? 1 : -1,
         arrayDimensions: shape || (Array.isArray(value) ? [value.length] : undefined),
     });
@@ -57,14 +59,17 @@ function set({ name, value, status }) {
     variable.setValueFromSource(variantOf({ type, value }), StatusCodes[status || "Good"], new Date());
 }
 
-// Each number has a millisecond of its own, so that nothing takes two for one.
-function count({ name, from, upto, every_ms }) {
-    let number = from;
-    const timer = setInterval(() => {
-        set({ name, value: number });
-        number += 1;
-        if (number > upto) clearInterval(timer);
-    }, every_ms);
+// Counts up for ever, or until it is stopped, which gives the last number.
+function count({ name, every_ms }) {
+    let number = 0;
+    const timer = setInterval(() => set({ name, value: ++number }), every_ms);
+    counters.set(name, { current: () => number, end: () => clearInterval(timer) });
+}
+
+function stop({ name }) {
+    const counter = counters.get(name);
+    counter.end();
+    return counter.current();
 }
 
 function subscriptions() {
@@ -77,6 +82,8 @@ const COMMANDS = {
     add: ({ variables: given }) => given.forEach(add),
     set: ({ values }) => values.forEach(set),
     count,
+    stop,
+    current: ({ name }) => counters.get(name).current(),
     held: () => subscriptions().map((each) => ({
         id: each.id,
         items: each.monitoredItemCount,
@@ -108,7 +115,8 @@ async function main() {
             SecurityPolicy.Aes256_Sha256_RsaPss,
         ],
         userManager: { isValidUser: (user, password) => user === "gateway" && password === "secret" },
-        serverCapabilities: { operationLimits: options.limits || {} },
+        // Only who advertises 0 reports each change, and not one of several within 50 ms.
+        serverCapabilities: { minSupportedSampleRate: 0, operationLimits: options.limits || {} },
         maxConnectionsPerEndpoint: 50,
     });
     await server.initialize();
