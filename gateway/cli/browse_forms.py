@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-import yaml
-
 from gateway.cli.output import shown
 from gateway.drivers.opcua.browse import Node
 from gateway.drivers.opcua.exploring import View
@@ -81,8 +79,14 @@ class Tags:
             name = marked(name, node.node)
         self._names.add(name)
         keys = {"name": name, "node": node.node} | ({"unit": view.unit} if view.unit else {})
-        text = yaml.safe_dump(keys, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 20)
-        return f"- {text.strip()}  # {kind}"
+        pairs = ", ".join(f"{key}: {_quoted(text)}" for key, text in keys.items())
+        return f"- {{{pairs}}}  # {kind}"
+
+
+def _quoted(text: str) -> str:
+    """Write a text so that no version of YAML takes it for a number or a yes, nor a terminal for a command."""
+    written = json.dumps(text, ensure_ascii=False)
+    return written if written.isprintable() else json.dumps(text)
 
 
 def value_of(view: View) -> str:

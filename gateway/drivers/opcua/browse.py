@@ -36,6 +36,8 @@ _REFERENCES: Final = 5000
 """References in one answer at most: megabytes would keep the line, and the control socket, from others."""
 _REFERENCES_OF_ONE: Final = 1000
 """References of one node in one answer at most; the server may give fewer."""
+_PATIENCE_S: Final = 60.0
+"""For an answer: some servers look through all that a folder has, 100,000 nodes, before they give the first page."""
 _TURN: Final = 100
 """A page of so many references took a millisecond to decode: whoever else has something to do does it now."""
 _FULL: Final = frozenset({StatusCodes.BadNoContinuationPoints, StatusCodes.BadContinuationPointInvalid})
@@ -155,7 +157,7 @@ class Browser:
 
     async def _ask(self, request: object, expected: int) -> list[Page]:
         self.requests += 1
-        body = await self._session.ask_in_background(request, self._session.setup_timeout)
+        body = await self._session.ask_in_background(request, max(_PATIENCE_S, self._session.setup_timeout))
         pages = []
         with device_errors(self._session.address):
             for page in each_page(body):
