@@ -19,7 +19,7 @@ from tests.cli.conftest import WITHIN_S, Shell
 
 ua: Any = asyncua.ua
 ROOT = Path(__file__).parents[3]
-VARIABLES = 2000
+VARIABLES = 1000
 FOLDERS = VARIABLES // 100
 
 
