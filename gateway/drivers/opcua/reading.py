@@ -16,6 +16,7 @@ from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.drivers.opcua.messages import read_response
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import read_request
+from gateway.drivers.opcua.taking import MISSING
 from gateway.drivers.opcua.types.values import NO_VALUE, DataValue
 from gateway.model import Sample
 
@@ -50,7 +51,8 @@ class OpcuaDriver(Driver):
         product = {"server": connection.server.product} if connection.server.product else {}
         limits = {"limits": connection.server.limits.document} if connection.server.limits.document else {}
         mode = {"mode": "subscribe" if self.subscribes else "poll"} | ({"why": self._why} if self._why else {})
-        return {**mode, "address": self.address, **product, **connection.watch.details, **limits}
+        missing = {"missing": connection.memory[MISSING]} if connection.memory.get(MISSING) else {}
+        return {**mode, "address": self.address, **product, **connection.watch.details, **limits, **missing}
 
     @property
     def explorer(self) -> SessionExplorer:
