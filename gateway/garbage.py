@@ -18,3 +18,13 @@ def settled() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def settle() -> None:
+    """Leave out what has come since, too; nothing where nothing is left out.
+
+    For a device's first connection only: 10,000 tags of a server are 120,000 objects, which held the loop for 22 ms at
+    a time. What becomes garbage in cycles after that is not freed, and must not grow with each new connection.
+    """
+    if gc.get_freeze_count():
+        gc.freeze()

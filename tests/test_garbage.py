@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from gateway.garbage import settled
+from gateway.garbage import settle, settled
 
 
 def test_what_is_there_is_left_out_until_the_end() -> None:
@@ -25,3 +25,13 @@ def test_what_comes_later_is_still_collected() -> None:
         ring.append(ring)
         del ring
         assert gc.collect() >= 1
+
+
+def test_more_is_left_out_only_while_something_is() -> None:
+    settle()
+    assert gc.get_freeze_count() == 0
+    with settled():
+        before = gc.get_freeze_count()
+        more = [[] for _ in range(1000)]
+        settle()
+        assert gc.get_freeze_count() >= before + len(more)

@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+from gateway import garbage
 from gateway.buffer import Buffer
 from gateway.drivers.base import NOTIFICATIONS_LOST, DeviceSection, Driver, Shared
 from gateway.errors import DeviceError
@@ -80,6 +81,8 @@ class Poller:
                 ending.push(partial(self._say_farewell, driver))
                 self._adopt(driver.section)
                 self.component.connected(driver)
+                if not self.component.reconnects:
+                    garbage.settle()
                 self._shaper.follows = driver.subscribes
                 await self._work(driver, self._origin)
 
