@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -235,7 +235,7 @@ class Poller:
         """Mark a stamp that our own clock gave before it was right."""
         if sample.rx is not None or self._clock() is not False:
             return sample
-        return replace(sample, clock="unsynced")
+        return sample._replace(clock="unsynced")
 
 
 def _was_stopped(error: BaseException | None) -> bool:
