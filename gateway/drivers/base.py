@@ -175,6 +175,14 @@ class Driver(ABC):
         return None
 
     @property
+    def held_back(self) -> Mapping[int, float]:
+        """How far, by column, a raw value may go from the last that was given before the PLC tells of it.
+
+        The gateway takes it off its own deadband.
+        """
+        return {}
+
+    @property
     def details(self) -> Mapping[str, Any]:
         """What a person should see of this connection beside the device's state: JSON values for health."""
         return {}

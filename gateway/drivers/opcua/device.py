@@ -10,13 +10,14 @@ from gateway.drivers.base import Notification, Shared
 from gateway.drivers.opcua.connect import CHANNEL_S, keep_identity
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.definitions import Definitions
-from gateway.drivers.opcua.facts import complete
+from gateway.drivers.opcua.facts import Facts
 from gateway.drivers.opcua.history.seams import Seams
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
 from gateway.drivers.opcua.redundancy import open_best
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
+from gateway.drivers.opcua.subscription.deadbands import held_back
 from gateway.drivers.opcua.subscription.fallback import why_poll
 from gateway.drivers.opcua.subscription.follower import Follower, follow
 from gateway.drivers.opcua.subscription.memory import Memory
@@ -46,6 +47,11 @@ class OpcuaSubscriber(OpcuaDriver):
     def farewell(self) -> Mapping[str, Bookmark | None]:
         """The subscriptions are deleted at the server: nobody need look for them."""
         return self._follower.farewell
+
+    @property
+    def held_back(self) -> Mapping[int, float]:
+        """What the server's own deadbands may keep to itself."""
+        return held_back(self._connection)
 
     def changes(self) -> AsyncIterator[Notification]:
         """Give what the server notifies, until the connection ends. Raises DeviceError when it does."""
@@ -109,10 +115,11 @@ async def _connected(section: OpcuaDevice, session: Session, watch: Watch, share
     section = await completed(section, session, server)
     nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
     definitions = Definitions(session, server.limits)
-    section = await complete(section, session, server, nodes, definitions, memory)
+    facts = Facts(section, session, server, nodes, definitions, memory)
+    section = await facts.complete()
     seams = Seams(section, shared.bookmarks(section.name))
     known = partial(shared.bookmarks, section.name)
-    return Connection(section, session, watch, server, nodes, definitions, memory, known, seams)
+    return Connection(section, session, watch, server, nodes, definitions, facts, memory, known, seams)
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:

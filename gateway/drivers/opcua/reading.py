@@ -83,13 +83,7 @@ class OpcuaDriver(Driver):
         return readings
 
     async def _samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
-        """Give what was read; structures of a type that has not come before are asked about first."""
-        rx = time.time_ns() // 1_000_000
-        definitions = self._connection.definitions
-        samples = self._connection.samples(readings, rx)
-        if definitions.book.unknown and await definitions.learn_encodings():
-            return self._connection.samples(readings, rx)
-        return samples
+        return await self._connection.samples(readings, time.time_ns() // 1_000_000)
 
     async def _ask(self, columns: Sequence[int]) -> list[DataValue]:
         body = await self._session.ask(self._request(tuple(columns)))

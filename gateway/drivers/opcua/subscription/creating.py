@@ -32,7 +32,7 @@ async def subscribe_to(
     refused = {column: UNKNOWN_NODE for column in columns if connection.nodes[column] is None}
     known = [column for column in columns if column not in refused]
     try:
-        at_server = await distances(connection, known)
+        at_server = distances(connection, known)
         for publishing_s, group in by_interval(connection.section, known):
             refused |= await _place(connection, group, publishing_s, subscriptions, at_server)
     except DeviceError:

@@ -8,7 +8,6 @@ from typing import Final
 from gateway.drivers.base import Notification
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.faults import CONNECTION_LOST
-from gateway.drivers.opcua.subscription.deadbands import distances
 from gateway.drivers.opcua.subscription.items import UNKNOWN_NODE, monitor
 from gateway.drivers.opcua.subscription.recovery import facts_of
 from gateway.drivers.opcua.subscription.retries import Retries
@@ -71,12 +70,11 @@ class Unmonitored:
         if not columns:
             return None
         await self._look_for_namespaces(columns)
-        at_server = await distances(self._connection, columns)
         news: dict[int, str] = {}
         marks: dict[str, Bookmark | None] = {}
         for subscription in self._subscriptions:
             if mine := sorted(set(columns) & set(subscription.columns)):
-                still = await monitor(self._connection, subscription, mine, at_server)
+                still = await monitor(self._connection, subscription, mine, {})
                 self._retries.good(set(mine) - still.keys())
                 news |= {c: status for c, status in still.items() if self._retries.wait(c, status, loop.time())}
                 if len(still) < len(mine):
