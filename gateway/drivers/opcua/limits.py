@@ -37,11 +37,12 @@ class Service(StrEnum):
 class Limits:
     """The most operations that one request may hold, by service.
 
-    `most` is what the config or the server says, `found` what the server was found to take: it may outlive this.
+    `most` is what the config or the server says, `found` what the server was found to take, by the limits' names: it
+    may outlive this.
     """
 
     most: dict[Service, int] = field(default_factory=dict)
-    found: dict[Service, int] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
 
     def of(self, service: Service) -> int:
         """Give how many operations to put into one request."""
@@ -56,6 +57,10 @@ class Limits:
         """Take what the server says; 0, or none at all, says that there is no limit."""
         if isinstance(given, int) and given > 0:
             self.most[service] = min(given, _CHUNK)
+
+    def forgo(self, service: Service) -> None:
+        """Note that the service is refused, or of no use here: nothing more is to be asked."""
+        self.found[service] = 0
 
     def refused(self, service: Service, tried: int) -> bool:
         """Note that so many were too many; whether fewer are worth a try."""

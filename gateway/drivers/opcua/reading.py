@@ -73,7 +73,8 @@ class OpcuaDriver(Driver):
         if await self._ids.poll(columns):
             self._requests.clear()
         readings = await self._read(columns)
-        return Notification(await self._samples(readings), bookmarks=self._connection.seams.note(readings))
+        marks = self._connection.seams.note(readings) | self._connection.learned
+        return Notification(await self._samples(readings), bookmarks=marks)
 
     def history(self) -> AsyncIterator[Notification]:
         """Give what the server kept of each outage, for as long as the connection lasts."""

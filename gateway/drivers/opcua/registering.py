@@ -11,15 +11,12 @@ They are never unregistered: they end with the session, and we keep them for as 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from asyncua import ua
 
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.errors import DeviceError
-
-_MEMORY: Final = "registering is of no use"
 
 
 class ReadIds:
@@ -53,20 +50,20 @@ class ReadIds:
     async def poll(self, columns: Sequence[int]) -> bool:
         """Note that these are polled; register what is polled for the second time. Whether an id is another now.
 
-        Raises nothing: where the server refuses, the config's ids go on; a lost link is noticed by the next read.
+        Raises nothing: where the server refuses, hangs or hangs up, the config's ids go on and it is not asked again;
+        a lost link is noticed by the next read.
         """
         again = [column for column in columns if column in self._polled and column not in self._settled]
         self._polled.update(columns)
-        if not again or self._connection.memory.get(_MEMORY):
+        limits = self._connection.server.limits
+        if not again or not limits.of(Service.REGISTER):
             return False
         self._settled.update(again)
-        # A server that hangs up, or hangs, is not asked again after the reconnect.
-        self._connection.memory[_MEMORY] = True
         nodes = list(dict.fromkeys(node for column in again if (node := self._plain[column]) is not None))
         try:
-            limits = self._connection.server.limits
             given = await in_chunks(limits, Service.REGISTER, nodes, self._register)
         except DeviceError:
+            limits.forgo(Service.REGISTER)
             return False
         return self._take(again, dict(zip(nodes, given, strict=True)))
 
@@ -81,7 +78,8 @@ class ReadIds:
             return False
         changed = ids != self._ids
         self._ids = ids
-        self._connection.memory[_MEMORY] = not changed
+        if not changed:
+            self._connection.server.limits.forgo(Service.REGISTER)
         return changed
 
     async def _register(self, nodes: Sequence[ua.NodeId]) -> list[ua.NodeId]:

@@ -8,6 +8,7 @@ from asyncua import ua
 from asyncua.ua.object_ids import ObjectIds
 
 from gateway.drivers.opcua.faults import device_errors
+from gateway.drivers.opcua.learned import Learned
 from gateway.drivers.opcua.limits import Limits, Service, in_chunks
 from gateway.drivers.opcua.messages import read_response
 from gateway.drivers.opcua.session import Session, read_request, standard_node
@@ -15,7 +16,6 @@ from gateway.drivers.opcua.types.values import DataValue
 
 _LIMITS: Final = {
     Service.READ: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
-    Service.BROWSE: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
     Service.MONITOR: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
     Service.BROWSE: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
     Service.TRANSLATE: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
@@ -51,10 +51,15 @@ class Server:
 async def survey(session: Session, memory: MutableMapping[str, Any], given: Mapping[Service, int]) -> Server:
     """Ask the server for what everything else needs. Raises DeviceError.
 
-    Limits that were found by halving stay in `memory`; those that the config gave hold whatever the server says.
+    Limits that were found by halving stay in `memory` while the server runs; those that the config gave hold whatever
+    the server says.
     """
-    limits = Limits(found=memory.setdefault("limits", {}).setdefault(session.address, {}))
+    learned = Learned.of(memory, session.address)
+    before = dict(learned.found)
+    limits = Limits(found=learned.found)
     namespaces, started, most, name, version, *told = await read_basics(session, limits, _BASICS, session.setup_timeout)
+    product = " ".join(text for text in (name, version) if isinstance(text, str) and text)
+    learned.meet(f"{started} {product}" if isinstance(started, int) else "", before)
     for service, limit in zip(_LIMITS, told, strict=True):
         limits.tell(service, limit)
     limits.most.update(given)
@@ -63,7 +68,7 @@ async def survey(session: Session, memory: MutableMapping[str, Any], given: Mapp
         limits,
         started if isinstance(started, int) else None,
         most if isinstance(most, int) else 0,
-        " ".join(text for text in (name, version) if isinstance(text, str) and text),
+        product,
     )
 
 

@@ -49,9 +49,9 @@ def rank_of(level: int | None) -> Rank:
 class Watch:
     """What the server last said of itself."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, limits: Limits) -> None:
         self._session = session
-        self._limits = Limits()
+        self._limits = limits
         self.state = "Running"
         self.service_level: int | None = None
         self.clock_offset_s: float | None = None

@@ -18,7 +18,7 @@ from gateway.drivers.opcua.subscription.subscription import Subscription
 from gateway.errors import DeviceError
 
 _TOO_MANY: Final = "BadTooManySubscriptions"
-_MEMORY: Final = "items_per_subscription"
+_ITEMS: Final = "items_per_subscription"
 
 
 async def subscribe_to(
@@ -63,7 +63,7 @@ async def _place(
         found = await monitor(connection, made, made.columns, at_server)
         full = [column for column, status in found.items() if status == TOO_MANY_ITEMS]
         if full and made.items:
-            connection.memory[_MEMORY] = len(made.items)
+            connection.server.limits.found[_ITEMS] = len(made.items)
             group = full + group
             made.columns = [column for column in made.columns if column not in set(full)]
             found = {column: status for column, status in found.items() if status != TOO_MANY_ITEMS}
@@ -100,7 +100,7 @@ async def _squeeze(
 
 def _most(connection: Connection) -> int:
     """How many items a subscription takes, as the server announced it or was found to take; 0 where nobody knows."""
-    limits = (connection.server.items_per_subscription, connection.memory.get(_MEMORY, 0))
+    limits = (connection.server.items_per_subscription, connection.server.limits.found.get(_ITEMS, 0))
     return min((limit for limit in limits if limit), default=0)
 
 
