@@ -49,12 +49,14 @@ class OpcuaDriver(Driver):
     @property
     def details(self) -> Mapping[str, Any]:
         """How the server is read."""
-        connection = self._connection
-        product = {"server": connection.server.product} if connection.server.product else {}
-        limits = {"limits": connection.server.limits.document} if connection.server.limits.document else {}
-        mode = {"mode": "subscribe" if self.subscribes else "poll"} | ({"why": self._why} if self._why else {})
-        registered = {"registered": self._ids.registered} if self._ids.registered else {}
-        return {**mode, "address": self.address, **product, **connection.watch.details, **limits, **registered}
+        connection, limits = self._connection, self._connection.server.limits
+        found: dict[str, Any] = {"mode": "subscribe" if self.subscribes else "poll"}
+        found |= {"why": self._why} if self._why else {}
+        found |= {"address": self.address}
+        found |= {"server": connection.server.product} if connection.server.product else {}
+        found |= connection.watch.details
+        found |= {"limits": limits.document, "limits_from": limits.sources} if limits.document else {}
+        return found | ({"registered": self._ids.registered} if self._ids.registered else {})
 
     @property
     def explorer(self) -> SessionExplorer:

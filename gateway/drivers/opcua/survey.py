@@ -9,7 +9,7 @@ from asyncua.ua.object_ids import ObjectIds
 
 from gateway.drivers.opcua.faults import device_errors
 from gateway.drivers.opcua.learned import Learned
-from gateway.drivers.opcua.limits import Limits, Service, in_chunks
+from gateway.drivers.opcua.limits import ITEMS_PER_SUBSCRIPTION, Limits, Service, in_chunks
 from gateway.drivers.opcua.messages import read_response
 from gateway.drivers.opcua.session import Session, read_request, standard_node
 from gateway.drivers.opcua.types.values import DataValue
@@ -36,15 +36,13 @@ _BASICS: Final = (
 class Server:
     """What a server says of itself: its namespaces, by index, and how much it takes in one request.
 
-    `started` is since when it runs (ms since the Unix epoch), None if it does not say; `items_per_subscription` is 0
-    where it announces no limit. `product` is its name and version (BuildInfo, OPC 10000-5 section 12.4); empty where it
-    tells none.
+    `started` is since when it runs (ms since the Unix epoch), None if it does not say. `product` is its name and
+    version (BuildInfo, OPC 10000-5 section 12.4); empty where it tells none.
     """
 
     namespaces: tuple[str, ...]
     limits: Limits
     started: int | None = None
-    items_per_subscription: int = 0
     product: str = ""
 
 
@@ -56,18 +54,18 @@ async def survey(session: Session, memory: MutableMapping[str, Any], given: Mapp
     """
     learned = Learned.of(memory, session.address)
     before = dict(learned.found)
-    limits = Limits(found=learned.found)
-    namespaces, started, most, name, version, *told = await read_basics(session, limits, _BASICS, session.setup_timeout)
+    limits = Limits(given=given, found=learned.found)
+    namespaces, started, items, name, version, *told = await read_basics(
+        session, limits, _BASICS, session.setup_timeout
+    )
     product = " ".join(text for text in (name, version) if isinstance(text, str) and text)
     learned.meet(f"{started} {product}" if isinstance(started, int) else "", before)
-    for service, limit in zip(_LIMITS, told, strict=True):
-        limits.tell(service, limit)
-    limits.most.update(given)
+    for limit, most in zip((*_LIMITS, ITEMS_PER_SUBSCRIPTION), (*told, items), strict=True):
+        limits.tell(limit, most)
     return Server(
         tuple(namespaces) if isinstance(namespaces, list) else (),
         limits,
         started if isinstance(started, int) else None,
-        most if isinstance(most, int) else 0,
         product,
     )
 

@@ -77,6 +77,7 @@ async def test_a_restarted_gateway_does_not_run_into_the_same_refusals(
     store = Store()
     first = await poll(robot, store)
     assert {"nodes_per_read", "nodes_per_browse"} == set(refusals)
+    assert first["limits_from"]["max_nodes_per_read"] == "found"
     refusals.clear()
     robot.faults.requests.clear()
     assert (await poll(robot, store))["limits"] == first["limits"]
