@@ -22,7 +22,7 @@ _LIMITS: Final = {
     Service.REGISTER: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRegisterNodes,
     Service.HISTORY: ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
 }
-_BASICS: Final = (
+BASICS: Final = (
     standard_node(ObjectIds.Server_NamespaceArray),
     standard_node(ObjectIds.Server_ServerStatus_StartTime),
     standard_node(ObjectIds.Server_ServerCapabilities_MaxMonitoredItemsPerSubscription),
@@ -55,9 +55,7 @@ async def survey(session: Session, memory: MutableMapping[str, Any], given: Mapp
     learned = Learned.of(memory, session.address)
     before = dict(learned.found)
     limits = Limits(given=given, found=learned.found)
-    namespaces, started, items, name, version, *told = await read_basics(
-        session, limits, _BASICS, session.setup_timeout
-    )
+    namespaces, started, items, name, version, *told = await read_basics(session, limits, BASICS, session.setup_timeout)
     product = " ".join(text for text in (name, version) if isinstance(text, str) and text)
     learned.meet(f"{started} {product}" if isinstance(started, int) else "", before)
     for limit, most in zip((*_LIMITS, ITEMS_PER_SUBSCRIPTION), (*told, items), strict=True):
