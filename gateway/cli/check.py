@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.output import count
 from gateway.config import Config, Loaded, load_with_templates
 from gateway.config.expand import expand
 from gateway.errors import ConfigError, Problem
@@ -66,8 +67,4 @@ def _summary(loaded: Loaded) -> dict[str, Any]:
 
 def _sentence(path: Path, config: Config) -> str:
     tags = sum(len(device.tags) for device in config.devices)
-    return f"{path}: ok, {_count(len(config.devices), 'device')}, {_count(tags, 'tag')}, hash {config.hash}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{path}: ok, {count(len(config.devices), 'device')}, {count(tags, 'tag')}, hash {config.hash}"

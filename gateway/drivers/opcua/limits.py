@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from gateway.errors import DeviceError
 
@@ -43,33 +43,33 @@ class Limits:
     """
 
     told: dict[str, int] = field(default_factory=dict)
-    given: Mapping[Service, int] = field(default_factory=dict)
+    given: Mapping[Any, int] = field(default_factory=dict)
     found: dict[str, int] = field(default_factory=dict)
 
     def of(self, service: Service) -> int:
         """Give how many operations to put into one request."""
-        most = self.given.get(service) or self.told.get(service, CHUNK)
-        return min(most, self.found.get(service, CHUNK), CHUNK)
+        return min((CHUNK, *self._known(service)))
 
     @property
     def items_per_subscription(self) -> int:
         """How many monitored items a subscription takes; 0 where nobody knows."""
-        limits = (self.told.get(ITEMS_PER_SUBSCRIPTION, 0), self.found.get(ITEMS_PER_SUBSCRIPTION, 0))
-        return min((limit for limit in limits if limit), default=0)
+        return min(self._known(ITEMS_PER_SUBSCRIPTION), default=0)
 
     @property
     def document(self) -> dict[str, int]:
-        """What is known, by the limits' names, for a person."""
-        known = self.told.keys() | self.given.keys() | self.found.keys()
-        found = {service.value: self.of(service) for service in Service if service in known}
-        return found | (
-            {ITEMS_PER_SUBSCRIPTION: self.items_per_subscription} if ITEMS_PER_SUBSCRIPTION in known else {}
-        )
+        """What is known, by the limits' names, for a person; requests are kept smaller still (see `of`)."""
+        names = (*(service.value for service in Service), ITEMS_PER_SUBSCRIPTION)
+        return {name: min(known) for name in names if (known := self._known(name))}
 
     @property
     def sources(self) -> dict[str, str]:
-        """From where each limit of `document` is known: it was `found`, `told` by the server, or is the `config`'s."""
+        """From where each limit of `document` is: `found` by trying, `told` by the server, or the `config`'s."""
         return {name: self._source(name, most) for name, most in self.document.items()}
+
+    def _known(self, name: str) -> tuple[int, ...]:
+        """Give what holds: what was found, and what the config says, else the server."""
+        said = self.given if name in self.given else self.told
+        return tuple(known[name] for known in (self.found, said) if name in known)
 
     def _source(self, name: str, most: int) -> str:
         if self.found.get(name) == most:
