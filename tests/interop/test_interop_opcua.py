@@ -106,3 +106,12 @@ async def test_5000_items_are_monitored_within_the_servers_limits_and_all_are_no
         await server.set(**{name: number + 1 for number, name in enumerate(names)})
         while any(seen[column] != column + 1 for column in range(5000)):
             seen |= values(await anext(changes))
+
+
+async def test_what_is_polled_again_is_registered_and_reads_the_same(server: NodeServer) -> None:
+    names = list(ALL)
+    async with asyncio.timeout(BOUND_S), server.section(names, mode="poll").open(shared()) as driver:
+        polls = [await driver.poll(tuple(range(len(names)))) for _ in range(3)]
+        registered = driver.details["registered"]
+    assert values(polls[0]) == values(polls[1]) == values(polls[2])
+    assert len(values(polls[2])) == registered == len(names)

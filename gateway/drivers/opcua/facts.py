@@ -23,7 +23,7 @@ from gateway.drivers.opcua.tag import OpcuaTag, Told
 from gateway.drivers.opcua.types.structures import EXTENSION_OBJECT, VARIANT, Enumeration, Structure
 from gateway.drivers.opcua.types.values import DataValue, Packed, Unusable
 
-_ATTRIBUTES: Final = (
+ATTRIBUTES: Final = (
     AttributeIds.DataType,
     AttributeIds.ValueRank,
     AttributeIds.DisplayName,
@@ -171,7 +171,7 @@ _ABSTRACT: Final[Mapping[int, str]] = {
 
 
 async def _ask(session: Session, server: Server, definitions: Definitions, nodes: Sequence[ua.NodeId]) -> list[Fact]:
-    pairs = [(node, attribute) for node in nodes for attribute in _ATTRIBUTES]
+    pairs = [(node, attribute) for node in nodes for attribute in ATTRIBUTES]
     values = await in_chunks(server.limits, Service.READ, pairs, partial(read_attributes, session))
     found = await references(session, server.limits, nodes, Wanted(ObjectIds.HasProperty, subtypes=False))
     properties = [
@@ -185,7 +185,7 @@ async def _ask(session: Session, server: Server, definitions: Definitions, nodes
     told: dict[int, dict[str, Any]] = {}
     for (at, name, _), value in zip(properties, shown, strict=True):
         told.setdefault(at, {})[name] = _unpacked(value, definitions)
-    width = len(_ATTRIBUTES)
+    width = len(ATTRIBUTES)
     return [_fact(values[at * width : (at + 1) * width], told.get(at, {})) for at in range(len(nodes))]
 
 
