@@ -15,9 +15,11 @@ from asyncua.client.client import Client
 from asyncua.client.ua_client import UASocketProtocol
 from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import struct_from_binary
 
 from gateway.drivers.base import Shared
+from gateway.drivers.opcua.channel import renew_keys
 from gateway.drivers.opcua.connect import client_of, connect, drop, load_identity
 from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors, plain_cancellation
 from gateway.drivers.opcua.pacer import Pacer
@@ -28,6 +30,7 @@ _STEP_S: Final = 4.0
 _STEPS: Final = 3
 """Connecting as a whole may take this many slow steps."""
 _CLOSE_S: Final = 1.0
+_LEAST_RENEWAL_S: Final = 0.1
 _RENEW_AT: Final = 0.75
 """Share of a channel's lifetime after which its keys are renewed (OPC 10000-4 section 5.6.2.1)."""
 
@@ -98,12 +101,15 @@ class Session:
         self.heard = asyncio.get_running_loop().time()
 
     async def renew(self) -> NoReturn:
-        """Renew the channel's keys in time, for ever; the next request uses them. Raises DeviceError if that fails."""
+        """Renew the channel's keys in time, for ever. Raises DeviceError if that fails.
+
+        A server goes on with the old keys until a request comes under the new ones: so one follows at once.
+        """
         while True:
-            await asyncio.sleep(self._client.secure_channel_timeout * _RENEW_AT / 1000)
+            await asyncio.sleep(max(_LEAST_RENEWAL_S, self._client.secure_channel_timeout * _RENEW_AT / 1000))
             with device_errors(self.address):
-                await self._client.open_secure_channel(renew=True)
-            self.hear()
+                await renew_keys(self._client, self.address)
+            await self.ask(read_request((standard_node(ObjectIds.Server_ServerStatus_State),)), self.setup_timeout)
 
 
 def standard_node(number: int) -> ua.NodeId:
