@@ -178,7 +178,7 @@ async def _create_session(client: Client, section: OpcuaDevice, offers: list[ua.
         created: ua.CreateSessionResult = await client.create_session()
     except UaStatusCodeError:
         raise
-    except (UaError, InvalidSignature) as error:
+    except (UaError, InvalidSignature, TypeError) as error:  # the last where there is no signature at all
         text = "it did not prove in CreateSession that the certificate it showed is its own"
         do = "Check that nobody answers in the server's place; restart the server if it has a new certificate."
         raise untrusted(section.address, "BadCertificateInvalid", text, do) from error
