@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.drivers.opcua.channel import open_channel
 from gateway.drivers.opcua.faults import untrusted
+from gateway.drivers.opcua.leftover import Leftover, close_leftover
 from gateway.drivers.opcua.login import Created, log_in
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.security import own, pki
@@ -57,10 +58,13 @@ def drop(client: Client) -> None:
         protocol.transport.abort()
 
 
-async def connect(client: Client, section: OpcuaDevice, identity: own.Identity | None, gateway_id: str) -> None:
+async def connect(
+    client: Client, section: OpcuaDevice, identity: own.Identity | None, gateway_id: str, left: Leftover | None
+) -> Created:
     """Open a verified, logged-in session on a fresh client; the caller drops the client if this fails.
 
-    `identity` is None where the section asks for no security. Raises DeviceError, or what the library raises.
+    `identity` is None where the section asks for no security; a session that was `left` is closed before. Gives what
+    the session's next login answers to. Raises DeviceError, or what the library raises.
     """
     client.name = client.description = f"edge-gateway {gateway_id}"
     client.product_uri = "urn:edge-gateway"
@@ -77,7 +81,9 @@ async def connect(client: Client, section: OpcuaDevice, identity: own.Identity |
         )
         client.uaclient.set_security(client.security_policy)
     await open_channel(client, section.address)
-    await log_in(client, section, await _create_session(client, section, offers))
+    if left is not None:
+        await close_leftover(client, section, left)
+    return await log_in(client, section, await _create_session(client, section, offers))
 
 
 def load_identity(section: OpcuaDevice, gateway_id: str) -> own.Identity:
