@@ -19,6 +19,7 @@ from gateway.control import server as control
 from gateway.control.desk import Desk
 from gateway.drivers.base import DeviceSection, Shared
 from gateway.files import CertificateFile
+from gateway.garbage import settled
 from gateway.health.certificates import CertificateFiles
 from gateway.health.expiry import tell_of_expiry
 from gateway.health.http import Endpoint, serve
@@ -114,7 +115,8 @@ async def run_gateway(config: Config) -> None:
         )  # fmt: skip
         for text in (*config.warnings, *gateway.parts.insecure):
             log.warning("%s", text)
-        await gateway.run(stop)
+        with settled():
+            await gateway.run(stop)
     log.info("stopped")
 
 
