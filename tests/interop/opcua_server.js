@@ -3,6 +3,7 @@
 "use strict";
 
 console.log = console.info = console.warn = console.error; // the library speaks; standard output is for answers
+globalThis.crypto ??= require("node:crypto").webcrypto; // Node.js 18, which Debian 12 has, calls it so
 
 const path = require("node:path");
 const readline = require("node:readline");
