@@ -61,7 +61,7 @@ class OpcuaDriver(Driver):
     @property
     def explorer(self) -> SessionExplorer:
         """What shows the server's nodes to a person, through this session."""
-        return SessionExplorer(self._session, self._connection.server)
+        return SessionExplorer(self._session, self._connection.server, self._connection.definitions)
 
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions now; one sample for each millisecond that the server's values are from.
