@@ -15,11 +15,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.config.mqtt import MqttSection
 from gateway.errors import GatewayError, PublishError
+from gateway.publisher.dial import open_way
 from gateway.publisher.payload.json import CONTENT_TYPE
 from gateway.publisher.reasons import Grants, PublishRefusedError, ended_by, not_accepted, not_authenticated
-from gateway.publisher.tls import client_context, explain
+from gateway.publisher.tls import explain
+from gateway.publisher.way import Way
+from gateway.publisher.websocket import WebSocket
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ACK_TIMEOUT_S: Final = 30.0
@@ -54,21 +56,22 @@ class MqttSession(aiomqtt.Client):
 
     def __init__(
         self,
-        section: MqttSection,
+        way: Way,
         *,
         client_id: str,
         will: tuple[str, bytes],
         connect_timeout: float = CONNECT_TIMEOUT_S,
         ack_timeout: float = ACK_TIMEOUT_S,
     ) -> None:
+        section = way.section
         v5 = section.protocol == 5
-        self._section = section
+        self._way = way
         self._connect_timeout = connect_timeout
         self._ack_timeout = ack_timeout
         self._last = _LastError()
         super().__init__(
-            section.host,
-            section.port,
+            way.host,
+            way.port,
             identifier=client_id,
             protocol=aiomqtt.ProtocolVersion.V5 if v5 else aiomqtt.ProtocolVersion.V311,
             **({"clean_start": True} if v5 else {"clean_session": True}),  # type: ignore[arg-type]
@@ -79,7 +82,7 @@ class MqttSession(aiomqtt.Client):
             logger=_quiet(self._last),
         )
         self.pending_calls_threshold = 1_000_000
-        self._client.connect_timeout = connect_timeout
+        self._client._create_socket = self._create_socket  # type: ignore[method-assign,assignment]
         self._properties_of_json = _json(PacketTypes.PUBLISH) if v5 else None
         self._sent: dict[int, _Sent] = {}
         self._ended: asyncio.Future[PublishError] = self._loop.create_future()
@@ -126,7 +129,7 @@ class MqttSession(aiomqtt.Client):
             oldest = next(iter(self._sent.values()), None)
             patience = self._ack_timeout if oldest is None else oldest.at + self._ack_timeout - self._loop.time()
             if patience <= 0:
-                text = f"{self._section.address} has not acknowledged a message for {self._ack_timeout:.0f} s"
+                text = f"{self._way.address} has not acknowledged a message for {self._ack_timeout:.0f} s"
                 raise PublishError(text, do="Look into the broker's log.")
             await asyncio.wait([self._ended], timeout=patience)
         raise self._ended.result()
@@ -155,9 +158,10 @@ class MqttSession(aiomqtt.Client):
             async with asyncio.timeout(self._connect_timeout):
                 await done
         except OSError as error:
-            raise explain(error, self._section) from error
+            raise explain(error, self._way) from error
         except ValueError as error:
-            raise PublishError(f"{self._section.host} is not a host name: {error}", do="Check mqtt.host.") from error
+            text = f"{self._way.host} is not a host name: {error}"
+            raise PublishError(text, do=f"Check {self._way.host_key}.") from error
 
     def _open_in_thread(self, done: asyncio.Future[None]) -> None:
         error: Exception | None = None
@@ -171,16 +175,16 @@ class MqttSession(aiomqtt.Client):
             self._loop.call_soon_threadsafe(self._opened, done, error)
 
     def _client_connect(self) -> None:
-        section = self._section
-        if not section.tls.insecure_plaintext:
-            self._client.tls_set_context(client_context(section.tls))
+        section = self._way.section
         if section.username is not None:
             password = None if section.password is None else section.password.reveal()
             self._client.username_pw_set(section.username, password)
         super()._client_connect()
-        connection = self._client.socket()
-        if isinstance(connection, socket.socket):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _create_socket(self) -> socket.socket | WebSocket:
+        connection = open_way(self._way, self._connect_timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
     def _opened(self, done: asyncio.Future[None], error: Exception | None) -> None:
         if done.done():  # cancelled: nobody wants this connection any more
@@ -195,7 +199,7 @@ class MqttSession(aiomqtt.Client):
             async with asyncio.timeout(self._connect_timeout):
                 await self._connected
         except TimeoutError:
-            text = f"{self._section.address} took the connection, but does not answer as an MQTT broker"
+            text = f"{self._way.address} took the connection, but does not answer as an MQTT broker"
             raise PublishError(text, do="Check mqtt.port and the broker's log.") from None
 
     def _end(self, disconnected: asyncio.Future[None]) -> None:
@@ -209,9 +213,9 @@ class MqttSession(aiomqtt.Client):
 
     def _lost(self) -> PublishError:
         if self._last.error is not None:
-            return explain(self._last.error, self._section)
-        text = f"{self._section.address} closed the connection"
-        if self._section.tls.insecure_plaintext or self._section.tls.cert_file or self._connected.done():
+            return explain(self._last.error, self._way)
+        text = f"{self._way.address} closed the connection"
+        if self._way.section.tls.insecure_plaintext or self._way.section.tls.cert_file or self._connected.done():
             return PublishError(text, do="Look into the broker's log.")
         return PublishError(text, do="If the broker wants client certificates, set mqtt.tls.cert_file and key_file.")
 
@@ -226,7 +230,7 @@ class MqttSession(aiomqtt.Client):
         if self._connected.done():
             return
         if reason_code.value >= _FAILURE:
-            self._connected.set_exception(not_accepted(reason_code, self._section))
+            self._connected.set_exception(not_accepted(reason_code, self._way.address))
             return
         try:
             self.grants = Grants.of(properties)
@@ -246,7 +250,7 @@ class MqttSession(aiomqtt.Client):
         if not self._connected.done():
             self._connected.set_exception(self._lost())
         elif not self._ended.done() and (flags.is_disconnect_packet_from_server or self._last.error is None):
-            self._ended.set_result(ended_by(flags, reason_code, self._section) or self._lost())
+            self._ended.set_result(ended_by(flags, reason_code, self._way.address) or self._lost())
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(

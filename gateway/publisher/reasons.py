@@ -7,7 +7,6 @@ from paho.mqtt.client import DisconnectFlags
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.config.mqtt import MqttSection
 from gateway.errors import GatewayError, PublishError
 from gateway.model import MqttState
 
@@ -58,21 +57,21 @@ def not_authenticated(error: GatewayError) -> PublishError:
     return PublishError(str(error), state=MqttState.AUTH_ERROR, do=error.do)
 
 
-def not_accepted(reason_code: ReasonCode, section: MqttSection) -> PublishError:
+def not_accepted(reason_code: ReasonCode, address: str) -> PublishError:
     """Say why the broker did not accept the session (MQTT 5.0 section 3.2.2.2)."""
     code, said = reason_code.value, f"{str(reason_code).lower()} (0x{reason_code.value:02x})"
     if code in _AUTHENTICATION:
         do = "Check mqtt.username, mqtt.password and the broker's list of users."
-        return PublishError(f"{section.address} refuses the login: {said}", state=MqttState.AUTH_ERROR, do=do)
-    return PublishError(f"{section.address} {_NOT_OURS.get(code, 'refuses the session')}: {said}")
+        return PublishError(f"{address} refuses the login: {said}", state=MqttState.AUTH_ERROR, do=do)
+    return PublishError(f"{address} {_NOT_OURS.get(code, 'refuses the session')}: {said}")
 
 
-def ended_by(flags: DisconnectFlags, reason_code: ReasonCode, section: MqttSection) -> PublishError | None:
+def ended_by(flags: DisconnectFlags, reason_code: ReasonCode, address: str) -> PublishError | None:
     """Say why the session ended, if the broker or the keep-alive told (MQTT 5.0 section 3.14.2.1)."""
     if reason_code.value == _KEEP_ALIVE_TIMEOUT:
-        return PublishError(f"{section.address} does not answer any more", do="Check the network and the broker.")
+        return PublishError(f"{address} does not answer any more", do="Check the network and the broker.")
     if not flags.is_disconnect_packet_from_server:
         return None
     taken_over = reason_code.value == _SESSION_TAKEN_OVER
     do = "Another client uses the same client id; each needs its own." if taken_over else "Look into the broker's log."
-    return PublishError(f"{section.address} ended the session: {reason_code}", do=do)
+    return PublishError(f"{address} ended the session: {reason_code}", do=do)
