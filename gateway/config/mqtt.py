@@ -10,11 +10,14 @@ from gateway.config.topics import DEVICE, GATEWAY, Topic
 from gateway.drivers.base import Section
 from gateway.files import ReadablePath
 from gateway.hosts import Endpoint, Host, join, parse_endpoint
-from gateway.quantities import Duration, Port, Size, duration, size
+from gateway.quantities import Duration, Port, duration, size
 from gateway.secret import Secret
 
 SMALLEST_MESSAGE: Final = 32 * 1024
 """The smallest `max_message_bytes`: a sample of 16 KiB, its meta and the envelope fit into it."""
+
+SMALLEST_RATE: Final = 100
+"""The smallest `max_bytes_per_second`."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=65535, pattern=r"^[^\x00]*$")]
 
@@ -99,19 +102,17 @@ class MqttSection(Checked, Section):
         Literal["json", "sparkplug-b"], later_values("sparkplug-b", instead="write json")
     ] = "json"  # fmt: skip
     sparkplug: Annotated[dict[str, str], later("write format: json")] = Field(default_factory=dict)
-    compression: Annotated[
-        Literal["none", "gzip", "zstd"], later_values("gzip", "zstd", instead="write none")
-    ] = Field(default="none", description="of data payloads")  # fmt: skip
+    compression: Literal["none", "gzip", "zstd"] = Field(default="none", description="of data payloads")
     flush_interval: Annotated[float, *duration(0, 3600)] = Field(
         default=0.0, description="how long a message may wait to be filled; quality changes never wait"
     )
     max_inflight: int = Field(default=20, ge=1, le=65535, description="messages sent and not yet acknowledged")
     max_message_bytes: Annotated[int, *size(SMALLEST_MESSAGE)] = Field(default=131072, description="payload as sent")
-    max_messages_per_second: Annotated[float | None, later("remove it: nothing limits the rate yet")] = Field(
-        default=None, gt=0, description="a broker's quota; omitted: no limit"
-    )
-    max_bytes_per_second: Annotated[Size | None, later("remove it: nothing limits the rate yet")] = Field(
+    max_messages_per_second: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
         default=None, description="a broker's quota; omitted: no limit"
+    )
+    max_bytes_per_second: Annotated[int, *size(SMALLEST_RATE)] | None = Field(
+        default=None, description="a metered or narrow line, without what TLS and IP add; live data goes first"
     )
 
     @property

@@ -7,10 +7,13 @@ from typing import Final
 
 import orjson
 
+from gateway.errors import PublishError
 from gateway.model import Meta, MqttState
 from gateway.publisher.connection import Connection
 from gateway.publisher.feed import Feed, Outlet
+from gateway.publisher.lessons import Lessons
 from gateway.publisher.mqtt import ACK_TIMEOUT_S, MqttSession
+from gateway.publisher.pace import Pace
 from gateway.publisher.way import Way, ways
 
 RETRY_REFUSED_S: Final = 5.0
@@ -29,6 +32,8 @@ class Publisher:
         self._connection: Connection | None = None
         self._ways = ways(feed.section)
         self._turn = 0
+        self._pace = Pace(feed.section.max_messages_per_second, feed.section.max_bytes_per_second)
+        self._lessons = Lessons(self._pace.quota, feed.component)
         for outlet in feed.outlets.values():
             self._follow(outlet)
         feed.component.listeners.append(self.look_again)
@@ -58,9 +63,15 @@ class Publisher:
             self._turn = 0
             self._feed.component.forget_refusals()
             self._feed.component.become(MqttState.CONNECTED)
-            self._connection = Connection(self._feed, session, name, retry_refused=self._retry_refused)
+            self._connection = Connection(self._feed, session, self._pace, name, retry_refused=self._retry_refused)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
             try:
                 await self._connection.run()
+            except PublishError as error:
+                now = loop.time()
+                self._lessons.learn(error, lasted=now - began, sent=session.sent, now=now)
+                raise
             finally:
                 self._connection = None
 

@@ -21,6 +21,8 @@ class ConnectProxy:
         self._login = login
         self._status = status
         self._writers: list[asyncio.StreamWriter] = []
+        self._speaks = asyncio.Event()
+        self._speaks.set()
 
     @property
     def port(self) -> int:
@@ -39,9 +41,20 @@ class ConnectProxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def silence(self) -> None:
+        """Pass nothing on, either way, and leave the connections open: a link that is dead, and nobody was told."""
+        self._speaks.clear()
+
+    def speak(self) -> None:
+        """Pass on again; what is left of the old connections is dropped."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._speaks.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        await self._speaks.wait()
         self.requests.append(head)
         status = self._status if self._may(head) else "407 Proxy Authentication Required"
         if not status.startswith("200"):
@@ -59,6 +72,7 @@ class ConnectProxy:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: bytearray) -> None:
         while octets := await reader.read(65536):
+            await self._speaks.wait()
             seen += octets
             writer.write(octets)
             await writer.drain()

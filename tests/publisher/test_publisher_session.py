@@ -138,9 +138,10 @@ async def test_the_broker_says_why_it_ends_the_session() -> None:
         writer.write(CONNACK + b"\xe0\x01\x8e")
 
     async with scripted(script) as session, session, asyncio.timeout(30):
-        with pytest.raises(PublishError, match="Session taken over") as error:
+        with pytest.raises(PublishError, match="another client took over the session") as error:
             await session.watch()
-    assert "client id" in error.value.do
+    assert "mqtt.client_id" in error.value.do
+    assert error.value.retry_after_s >= 60
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00" * 64])
