@@ -198,8 +198,9 @@ def test_the_schema_describes_what_a_reader_cannot_guess() -> None:
 def test_the_shipped_config_names_every_key_that_this_version_takes() -> None:
     text = SHIPPED.read_text(encoding="utf-8")
     sections = {
-        "gateway": "GatewaySection", "mqtt": "MqttSection", "tls": "MqttTls", "buffer": "BufferSection",
-        "http": "HttpSection", "device": "ModbusTcpDevice", "server": "OpcuaDevice", "security": "Security",
+        "gateway": "GatewaySection", "mqtt": "MqttSection", "tls": "MqttTls", "proxy": "MqttProxy",
+        "buffer": "BufferSection", "http": "HttpSection", "device": "ModbusTcpDevice", "server": "OpcuaDevice",
+        "security": "Security",
         "register": "ModbusTag", "node": "OpcuaTag", "line": "ModbusRtuDevice", "serial": "Serial",
         "secure device": "ModbusTlsDevice", "both sides": "ModbusTls", "guard": "Guard", "link": "Link",
     }  # fmt: skip
