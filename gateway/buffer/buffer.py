@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from gateway.buffer import bookmarks, schema
+from gateway.buffer import bookmarks, folder
 from gateway.buffer.status import BufferStatus
 from gateway.buffer.store import Store
 from gateway.buffer.stored import Stored
@@ -262,7 +262,7 @@ async def open_buffer(
 
     Raises StorageError if another process has it, or the disk cannot be used.
     """
-    descriptor = schema.lock(path)
+    descriptor = folder.lock(path)
     writer = Writer(path, limits, machine_id)
     buffer = Buffer(writer, limits, commit_interval)
     try:

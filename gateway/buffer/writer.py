@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gateway.buffer import schema
+from gateway.buffer import folder, schema
 from gateway.buffer.opening import open_store
 from gateway.buffer.store import Store
 from gateway.buffer.tables import Limits
@@ -108,7 +108,7 @@ class Writer:
         if self._aside is None:
             with contextlib.suppress(sqlite3.Error):
                 damaged.connection.close()
-            self._aside = schema.set_aside(self._path)
+            self._aside = folder.set_aside(self._path)
         self.store = open_store(self._path, self._limits, self._machine_id)
         # Ids go on from where they were: the publisher's place in the queue is one of them.
         self.store.tables.next_row = damaged.tables.next_row
