@@ -2,14 +2,18 @@
 
 import contextlib
 import fcntl
+import glob
 import os
 import secrets
 import time
 from pathlib import Path
+from typing import Final
 
 import orjson
 
 from gateway.errors import StorageError
+
+_JOURNALS: Final = ("-wal", "-shm", "-journal")
 
 
 def lock(path: Path) -> int:
@@ -44,7 +48,7 @@ def has_wal(path: Path) -> bool:
 
 def clear_away(path: Path) -> None:
     """Remove a file that nothing was ever stored in, since its making was cut short, and its journals."""
-    for suffix in ("-wal", "-shm", "-journal", ""):
+    for suffix in (*_JOURNALS, ""):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
@@ -53,11 +57,17 @@ def set_aside(path: Path) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = path.with_name(f"{path.name}.aside-{stamp}-{secrets.token_hex(2)}")
     path.rename(target)
-    for suffix in ("-wal", "-shm", "-journal"):
+    for suffix in _JOURNALS:
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
     sync_folder(path.parent)
     return target
+
+
+def set_asides(path: Path) -> list[Path]:
+    """Give the files that were set aside from this place, the first one first."""
+    found = path.parent.glob(f"{glob.escape(path.name)}.aside-*")
+    return sorted(file for file in found if not file.name.endswith(_JOURNALS))
 
 
 def read_marker(path: Path) -> str | None:

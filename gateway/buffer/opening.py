@@ -25,7 +25,8 @@ def open_store(path: Path, limits: Limits, machine_id: str | None, clock: Clock 
         if (store := _resume(path, limits, machine_id, known, clock)) is not None:
             return store
     except sqlite3.DatabaseError as error:
-        if not schema.is_damage(error):
+        # A table or column that is not there is damage too, of the first page: this program made them all.
+        if not schema.is_damage(error) and getattr(error, "sqlite_errorname", None) != "SQLITE_ERROR":
             raise
         if isinstance(error, schema.AnotherMachineError):
             known, last_seqs = known or error.epoch, error.last_seqs

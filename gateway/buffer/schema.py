@@ -12,6 +12,8 @@ APPLICATION_ID: Final = 0x45644757  # "EdGW", at offset 68 of the file (SQLite f
 SCHEMA_VERSION: Final = 2
 PAGE_BYTES: Final = 4096
 CHECK_SECONDS: Final = 2.0
+_DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT")
+"""The last because nothing here asks for what a table that is whole would refuse."""
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
 
@@ -81,7 +83,7 @@ class AnotherMachineError(ForeignFileError):
 def is_damage(error: Exception) -> bool:
     """Whether an SQLite error means that the file itself is damaged or not a buffer."""
     name = getattr(error, "sqlite_errorname", None) or ""
-    return isinstance(error, ForeignFileError) or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+    return isinstance(error, ForeignFileError) or name.startswith(_DAMAGE)
 
 
 def connect(path: Path) -> sqlite3.Connection:

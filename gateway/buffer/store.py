@@ -57,7 +57,7 @@ class Store:
         self.stopped_ms: int | None = None
         """When the last commit before this start was, wall-clock time; None in a new file."""
         self.last_seqs: dict[str, int] = {}
-        """The last seq of each device in the epoch before this one, as far as it is known."""
+        """The last seq of each device in the epoch before this one; whoever knows it for sure sets it."""
         self.bookmarks = bookmarks.load(connection, identity.epoch)
         """As they were when the file was opened."""
         self._age_base = 0
@@ -74,8 +74,6 @@ class Store:
             self.tables.streams[stream.id] = stream
             if stream.epoch == self.epoch:
                 self.tables.stream_ids[stream.device] = stream.id
-            elif stream.epoch == self.identity.previous:
-                self.last_seqs[stream.device] = stream.next_seq - 1
         self.stopped_ms, base = execute("SELECT max(committed_ms), max(age_ms) FROM streams").fetchone()
         self._age_base = base or 0
         self._count_rows()

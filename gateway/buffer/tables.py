@@ -37,6 +37,8 @@ class Stream:
         return Ledger(self.sampled, self.suppressed, self.acked, self.pending, self.dropped)
 
 
+FIRST_PAST: Final = -(1 << 60)
+"""The first id of rows from before (see `past`), which come before all others: those count from 1."""
 ROW_BYTES: Final = 200
 """What a row takes beside its blob."""
 
@@ -98,8 +100,7 @@ class Tables:
     """The device of each topic that data was ever stored for."""
     open_gaps: dict[tuple[int, str], OpenGap] = field(default_factory=dict)
     next_row: int = 1
-    next_past: int = -(1 << 60)
-    """Rows from before (see `past`) come before all others."""
+    next_past: int = FIRST_PAST
     past_rows: int = 0
     rows: int = 0
     samples: int = 0
