@@ -53,6 +53,11 @@ const COMMANDS = {
         transferred: each.subscriptionDiagnostics.transferRequestCount,
         republished: each.subscriptionDiagnostics.republishMessageCount,
     })),
+    // Ends what the clients have, without a word to them.
+    end_subscriptions: () => subscriptions().forEach((each) => each.terminate()),
+    end_sessions: () => Object.values(server.engine._sessions).forEach((session) => {
+        server.engine.closeSession(session.authenticationToken, false, "Terminated");
+    }),
     limit: ({ limits }) => Object.assign(server.engine.serverCapabilities.operationLimits, limits),
     asked: () => asked,
     sessions: () => server.engine.currentSessionCount,

@@ -131,6 +131,37 @@ async def test_after_a_restart_of_the_server_data_flow_again_and_a_gap_says_sinc
     assert stamps[1] <= gap.fields["from"] <= gap.fields["to"] <= (stamps[100] or 0)
 
 
+async def test_a_subscription_that_the_server_ended_is_made_anew_and_a_gap_says_since_when(
+    server: NodeServer, tmp_path: Path
+) -> None:
+    await server.add(ended=("Int32", 0))
+    async with gateway(tmp_path, counting(server, "ended")) as on:
+        await until(on, has(0))
+        await server.order("end_subscriptions")
+        await server.set(ended=1)
+        await until(on, has(1))
+        await server.set(ended=2)
+        rows = await until(on, has(2))
+    assert numbers(rows) == [0, 1, 2]
+    assert losses(rows) == ["subscription-lost"]
+
+
+async def test_of_a_session_that_the_server_ended_nothing_is_lost_untold(server: NodeServer, tmp_path: Path) -> None:
+    """node-opcua tells the session that its subscription was transferred: it is not taken back from whoever has it."""
+    await server.add(expelled=("Int32", 0))
+    async with gateway(tmp_path, counting(server, "expelled")) as on:
+        await until(on, has(0))
+        await server.order("count", name="expelled", every_ms=EVERY_MS)
+        await until(on, has(20))
+        await server.order("end_sessions")
+        await until(on, lambda found: max(found) > 50)
+        last = await server.order("stop", name="expelled")
+        rows = await until(on, has(last))
+    found = numbers(rows)
+    assert found == sorted(set(found))
+    assert found == list(range(last + 1)) or losses(rows) == ["subscription-lost"]
+
+
 @pytest.mark.parametrize("count", [5, 1000])
 async def test_history_fills_what_a_stopped_gateway_missed_page_by_page(
     server: NodeServer, tmp_path: Path, count: int
