@@ -177,10 +177,7 @@ class Driver(ABC):
 
     @property
     def held_back(self) -> Mapping[int, float]:
-        """How far, by column, a raw value may go from the last that was given before the PLC tells of it.
-
-        The gateway takes it off its own deadband.
-        """
+        """How far, by column, a raw value may go before the PLC tells of it; taken off the gateway's own deadband."""
         return {}
 
     @property
