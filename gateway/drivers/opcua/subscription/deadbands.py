@@ -57,6 +57,8 @@ def _worth(connection: Connection, column: int, distance: float) -> float:
     if fact.data_type is None or fact.rank != _SCALAR:
         return 0.0
     kind = connection.definitions.type_of(fact.data_type)
+    if not isinstance(kind, int):
+        return 0.0
     if kind in _WHOLE:
         return float(math.floor(distance))
     return distance if kind in _FLOATS else 0.0
