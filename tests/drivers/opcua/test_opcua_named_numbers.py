@@ -67,11 +67,15 @@ async def test_bits_are_named_by_a_property_of_the_type_or_of_the_variable(peer:
     data_type = await new_type(peer, 7, "Old", OptionSetValues=texts("Running", "", "Fault"))
     await variable(peer, "typed", 4, ua.VariantType.UInt32, data_type)
     own = await variable(peer, "own", 4, ua.VariantType.UInt32, ua.NodeId(7))
-    peer._added.append(await own.add_property(ua.NodeId("own.bits", peer.index), "0:OptionSetValues", texts("A", "B")))
+    peer._added.append(
+        await own.add_property(
+            ua.NodeId("own.bits", peer.index), "0:OptionSetValues", [*texts("A"), ua.LocalizedText(), *texts("B")]
+        )
+    )
     async with open_at(peer, ["typed", "own"]) as driver:
         assert await values(driver) == ({"typed": 4, "own": 4}, {})
         assert told(driver)["typed"].bits == {0: "Running", 2: "Fault"}
-        assert told(driver)["own"].bits == {0: "A", 1: "B"}
+        assert told(driver)["own"].bits == {0: "A", 2: "B"}
 
 
 async def test_the_meta_tells_the_names_of_bits(peer: Peer) -> None:
