@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -76,7 +76,7 @@ class Shaper:
             return None
         if len(due) < len(raw.columns):
             return _part(raw, due, values, {})
-        return raw if values is raw.values else replace(raw, values=tuple(values))
+        return raw if values is raw.values else raw._replace(values=tuple(values))
 
     def past(self, raw: Sample) -> Sample:
         """Give a sample of a time before: converted, and whole; what was last sent is not another for it."""
@@ -84,7 +84,7 @@ class Shaper:
         values, marks = convert_one_by_one([rule.conversion for rule in rules], raw.values)
         quality, gone = self._qualities(raw, marks)
         kept = [position for position in range(len(raw.columns)) if position not in gone]
-        return replace(_part(raw, kept, values, quality), readings=raw.readings)
+        return _part(raw, kept, values, quality)._replace(readings=raw.readings)
 
     def all_bad(self, ts: int, reason: str, now: float) -> Sample | None:
         """Give the sample that says that the whole device is bad: when it becomes so, and at heartbeats."""
@@ -143,7 +143,7 @@ class Shaper:
             return None
         part = _part(raw, sent, values, told)
         is_whole = len(sent) == len(raw.columns) - len(gone) and len(told) == len(quality)
-        return replace(part, readings=raw.readings) if is_whole else part
+        return part._replace(readings=raw.readings) if is_whole else part
 
     def _qualities(self, raw: Sample, marks: Marks) -> tuple[dict[str, str], set[int]]:
         """Add what conversion found to a sample's qualities; give the positions whose values are void, too."""
@@ -180,10 +180,11 @@ class Shaper:
         return told
 
     def _remember(self, columns: Sequence[int], values: Sequence[Value], sent: Sequence[int], now: float) -> None:
+        last, sent_at = self._values, self._sent_at
         for position in sent:
             column = columns[position]
-            self._values[column] = values[position]
-            self._sent_at[column] = now
+            last[column] = values[position]
+            sent_at[column] = now
 
     @cached_property
     def _column(self) -> dict[str, int]:
@@ -235,8 +236,7 @@ class _Columns:
 def _part(raw: Sample, due: Sequence[int], values: Sequence[Value], quality: Mapping[str, str]) -> Sample:
     """Give the sample that holds what is due of another."""
     bad = sum(text.startswith("bad:") for text in quality.values())
-    return replace(
-        raw,
+    return raw._replace(
         columns=tuple(map(raw.columns.__getitem__, due)),
         values=tuple(map(values.__getitem__, due)),
         readings=len(due) + bad,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -176,10 +177,7 @@ class Driver(ABC):
 
     @property
     def held_back(self) -> Mapping[int, float]:
-        """How far, by column, a raw value may go from the last that was given before the PLC tells of it.
-
-        The gateway takes it off its own deadband.
-        """
+        """How far, by column, a raw value may go before the PLC tells of it; taken off the gateway's own deadband."""
         return {}
 
     @property
@@ -262,6 +260,11 @@ class DeviceSection(Section):
     def certificate_files(self) -> dict[str, CertificateFile]:
         """The certificates of ours that this device's connection uses, by the name that health gives them."""
         return {}
+
+    @property
+    def private_keys(self) -> tuple[Path, ...]:
+        """The files of ours that nobody else may read."""
+        return ()
 
     def prepare(self) -> None:
         """Import what `open` needs: before anything runs, since an import of half a second would hold up the loop."""

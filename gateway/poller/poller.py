@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+from gateway import garbage
 from gateway.buffer import Buffer
 from gateway.drivers.base import NOTIFICATIONS_LOST, DeviceSection, Driver, Shared
 from gateway.errors import DeviceError
@@ -82,6 +83,8 @@ class Poller:
                 ending.push(partial(self._say_farewell, driver))
                 self._adopt(driver)
                 self.component.connected(driver)
+                if not self.component.reconnects:
+                    garbage.settle()
                 await self._work(driver, self._origin)
 
     def _forget(self) -> None:
@@ -248,7 +251,7 @@ class Poller:
         """Mark a stamp that our own clock gave before it was right."""
         if sample.rx is not None or self._clock() is not False:
             return sample
-        return replace(sample, clock="unsynced")
+        return sample._replace(clock="unsynced")
 
 
 def _was_stopped(error: BaseException | None) -> bool:

@@ -10,6 +10,7 @@ from asyncua import ua
 from gateway.drivers.opcua.definitions import Definitions
 from gateway.drivers.opcua.facts import Facts
 from gateway.drivers.opcua.history.seams import Seams
+from gateway.drivers.opcua.learned import news
 from gateway.drivers.opcua.local_time import LocalClock
 from gateway.drivers.opcua.samples import in_samples
 from gateway.drivers.opcua.section import OpcuaDevice
@@ -64,6 +65,11 @@ class Connection:
         if self.local_clock is not None:
             readings = self.local_clock.converted(readings, rx)
         return in_samples(readings, self.names, self.section.timestamp, rx, self.definitions.book.unpack)
+
+    @property
+    def learned(self) -> dict[str, Bookmark | None]:
+        """The bookmarks of what was learned of the server and is not stored yet; they go with the next samples."""
+        return news(self.memory, self.bookmarks())
 
     @cached_property
     def local_clock(self) -> LocalClock | None:

@@ -12,6 +12,7 @@ from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.definitions import Definitions
 from gateway.drivers.opcua.facts import Facts
 from gateway.drivers.opcua.history.seams import Seams
+from gateway.drivers.opcua.learned import recall
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
 from gateway.drivers.opcua.redundancy import open_best
@@ -60,7 +61,8 @@ class OpcuaSubscriber(OpcuaDriver):
     async def poll(self, columns: tuple[int, ...]) -> Notification:
         """Read tags that were not notified of late: what is read may overtake notifications that are on their way."""
         readings = await self._read(columns)
-        return Notification(await self._samples(readings), bookmarks=self._connection.seams.aside(readings))
+        marks = self._connection.seams.aside(readings) | self._connection.learned
+        return Notification(await self._samples(readings), bookmarks=marks)
 
     def acknowledge(self, receipt: Any) -> None:
         """Note that the notification with this receipt is on disk; the next PublishRequest tells the server."""
@@ -75,6 +77,7 @@ async def open_device(
 
     The keys of the secure channel are used for `channel_s` seconds at most, and renewed before.
     """
+    recall(shared.memory.setdefault(section.name, {}), shared.bookmarks(section.name))
     async with open_best(section, shared, channel_s) as (session, watch):
         try:
             connection = await _connected(section, session, watch, shared)

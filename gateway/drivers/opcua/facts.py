@@ -23,7 +23,7 @@ from gateway.drivers.opcua.tag import OpcuaTag, Told
 from gateway.drivers.opcua.types.structures import EXTENSION_OBJECT, VARIANT, Enumeration, OptionSet, Type
 from gateway.drivers.opcua.types.values import DataValue, Packed, Unusable
 
-_ATTRIBUTES: Final = (
+ATTRIBUTES: Final = (
     AttributeIds.DataType,
     AttributeIds.ValueRank,
     AttributeIds.DisplayName,
@@ -31,13 +31,14 @@ _ATTRIBUTES: Final = (
 )
 _PROPERTIES: Final = frozenset({"EURange", "EngineeringUnits", "EnumStrings", "EnumValues", "OptionSetValues"})
 _MEMORY: Final = "facts"
+_SCALAR: Final = -1
 
 
 class Fact(NamedTuple):
     """What a server tells of one node; None for what it does not tell."""
 
     data_type: ua.NodeId | None = None
-    rank: int = -1
+    rank: int = _SCALAR
     display_name: str | None = None
     description: str | None = None
     unit: str | None = None
@@ -105,6 +106,8 @@ class Facts:
         await self.definitions.learn(each for each in wanted if each is not None)
         open_nodes = [node for node in nodes if node in self._known and _is_open(self._known[node], self.definitions)]
         await _meet(self.session, self.server, self.definitions, open_nodes)
+        told = [node for node in missing if node in self._known]
+        await _settle_ranks(self.session, self.server, self.definitions, self._known, told)
 
     def _section(self, section: OpcuaDevice, columns: Iterable[int]) -> OpcuaDevice:
         tags = list(section.tags)
@@ -126,11 +129,35 @@ async def _meet(session: Session, server: Server, definitions: Definitions, node
     await definitions.learn_encodings()
 
 
+async def _settle_ranks(
+    session: Session,
+    server: Server,
+    definitions: Definitions,
+    known: dict[ua.NodeId, Fact],
+    nodes: Iterable[ua.NodeId],
+) -> None:
+    """Look once at values that have names, and may be arrays or not by what the server says: names are for one number.
+
+    Some servers leave the ValueRank of a MultiStateDiscrete at Any, as its type has it.
+    """
+    unsure = [node for node in nodes if known[node].rank < _SCALAR and _names_of(known[node], definitions)]
+    pairs = [(node, AttributeIds.Value) for node in unsure]
+    values = await in_chunks(server.limits, Service.READ, pairs, partial(read_attributes, session))
+    for node, value in zip(unsure, values, strict=True):
+        if isinstance(value.value, int) and not value.status >> 30:
+            known[node] = known[node]._replace(rank=_SCALAR)
+
+
+def _names_of(fact: Fact, definitions: Definitions) -> Mapping[int, str] | None:
+    kind = None if fact.data_type is None else definitions.type_of(fact.data_type)
+    return kind.names if isinstance(kind, Enumeration) else fact.names
+
+
 def _completed(tag: OpcuaTag, fact: Fact, definitions: Definitions) -> OpcuaTag:
     """Put what the server tells where the config says nothing."""
     kind = None if fact.data_type is None else definitions.type_of(fact.data_type)
-    names = kind.names if isinstance(kind, Enumeration) else fact.names
-    is_scalar = fact.rank == -1
+    names = _names_of(fact, definitions)
+    is_scalar = fact.rank == _SCALAR
     update: dict[str, Any] = {}
     if tag.unit is None and fact.unit and not tag.scaled:
         update["unit"] = fact.unit
@@ -174,7 +201,7 @@ _ABSTRACT: Final[Mapping[int, str]] = {
 
 
 async def _ask(session: Session, server: Server, definitions: Definitions, nodes: Sequence[ua.NodeId]) -> list[Fact]:
-    pairs = [(node, attribute) for node in nodes for attribute in _ATTRIBUTES]
+    pairs = [(node, attribute) for node in nodes for attribute in ATTRIBUTES]
     values = await in_chunks(server.limits, Service.READ, pairs, partial(read_attributes, session))
     found = await references(session, server.limits, nodes, Wanted(ObjectIds.HasProperty, subtypes=False))
     properties = [
@@ -188,7 +215,7 @@ async def _ask(session: Session, server: Server, definitions: Definitions, nodes
     told: dict[int, dict[str, Any]] = {}
     for (at, name, _), value in zip(properties, shown, strict=True):
         told.setdefault(at, {})[name] = _unpacked(value, definitions)
-    width = len(_ATTRIBUTES)
+    width = len(ATTRIBUTES)
     return [_fact(values[at * width : (at + 1) * width], told.get(at, {})) for at in range(len(nodes))]
 
 
@@ -205,7 +232,7 @@ def _fact(attributes: Sequence[DataValue], properties: Mapping[str, Any]) -> Fac
     )
     return Fact(
         data_type=parse_node_id(data_type) if isinstance(data_type, str) else None,
-        rank=rank if isinstance(rank, int) else -1,
+        rank=rank if isinstance(rank, int) else _SCALAR,
         display_name=display_name or None,
         description=description or None,
         unit=_unit(properties.get("EngineeringUnits")),

@@ -120,6 +120,19 @@ async def test_an_enumeration_is_sent_by_name_and_a_number_without_one_as_it_is(
         assert told(driver)["mode"].shown_type == "Mode"
 
 
+async def test_names_are_given_to_a_number_though_the_server_says_it_may_be_an_array_as_well(peer: Peer) -> None:
+    """Some servers leave the ValueRank of a MultiStateDiscrete at Any, as its type has it (OPC 10000-8 5.3.3.3)."""
+    await peer.add(one=ua.Variant(1, ua.VariantType.UInt32), many=ua.Variant([0, 1], ua.VariantType.UInt32))
+    texts = [ua.LocalizedText("open"), ua.LocalizedText("closed")]
+    for name in ("one", "many"):
+        node = peer.server.get_node(ua.NodeId(name, peer.index))
+        await node.write_attribute(ua.AttributeIds.ValueRank, ua.DataValue(ua.Variant(-2, ua.VariantType.Int32)))
+        names = await node.add_property(ua.NodeId(f"{name}.names", peer.index), "0:EnumStrings", texts)
+        peer._added.append(names)
+    async with open_at(peer, ["one", "many"]) as driver:
+        assert await values(driver) == ({"one": "closed", "many": [0, 1]}, {})
+
+
 async def test_a_structure_is_an_object_by_the_servers_own_definition(peer: Peer) -> None:
     kind, _ = await new_struct(
         peer.server,

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -195,7 +194,7 @@ class _Filling:
 
     async def _in_samples(self, readings: Sequence[tuple[int, DataValue]]) -> tuple[Sample, ...]:
         samples = await self._connection.samples(readings, time.time_ns() // 1_000_000)
-        return tuple(replace(sample, origin="history") for sample in samples)
+        return tuple(sample._replace(origin="history") for sample in samples)
 
     def _refusals(self) -> Notification | None:
         """Tell of all holes that the server will not fill, once, and forget them."""

@@ -118,7 +118,7 @@ class Follower:
         """Tell what is refused and what is lost, and write down where the new subscriptions are found again."""
         now = _now_ms()
         self._memory.unsettled = {receipt for receipt in self._memory.unsettled if receipt[0] in self._subscriptions}
-        marks = marks_of(self._connection, list(self._subscriptions.values()))
+        marks = marks_of(self._connection, list(self._subscriptions.values())) | self._connection.learned
         gaps: tuple[Gap, ...] = ()
         if self._recovered.lost:
             since = max(int(self._connection.bookmarks().get(TOLD, 0)), self._memory.heard_ms)

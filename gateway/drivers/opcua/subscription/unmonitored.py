@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from asyncua.ua.status_codes import StatusCodes
+
 from gateway.drivers.base import Notification
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.faults import CONNECTION_LOST
@@ -17,7 +19,8 @@ from gateway.drivers.opcua.types.values import DataValue
 from gateway.errors import DeviceError
 from gateway.model import Bookmark, Sample
 
-_UNKNOWN_NODE: Final = 0x8034_0000
+_VANISHED: Final = frozenset({StatusCodes.BadNodeIdUnknown, StatusCodes.BadNodeIdInvalid})
+"""What servers notify of a node that was taken away; some end its item with it, and know no more when it is back."""
 
 
 class Unmonitored:
@@ -55,7 +58,7 @@ class Unmonitored:
 
     def note(self, changes: Sequence[tuple[int, DataValue]]) -> None:
         """Note which nodes have vanished from the server, and which are back by themselves."""
-        gone = {column for column, value in changes if value.status & 0xFFFF_0000 == _UNKNOWN_NODE}
+        gone = {column for column, value in changes if value.status & 0xFFFF_0000 in _VANISHED}
         if gone:
             now = asyncio.get_running_loop().time()
             for column in gone:

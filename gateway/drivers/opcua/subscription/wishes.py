@@ -10,7 +10,7 @@ from gateway.drivers.base import Percent
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.tag import OpcuaTag
 
-_MOST_NOTIFICATIONS: Final = 1000
+MOST_NOTIFICATIONS: Final = 1000
 """A publish is decoded in one go, in which nothing else runs."""
 _KEEP_ALIVE_S: Final = 1.5
 """The server speaks at least this often, or once in a device timeout: three times as long is soon enough to notice."""
@@ -44,7 +44,7 @@ def subscription(
         RequestedPublishingInterval=publishing_s * 1000,
         RequestedLifetimeCount=lifetime,
         RequestedMaxKeepAliveCount=keep_alives,
-        MaxNotificationsPerPublish=_MOST_NOTIFICATIONS,
+        MaxNotificationsPerPublish=MOST_NOTIFICATIONS,
         PublishingEnabled=True,
         Priority=0,
     )
