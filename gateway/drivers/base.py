@@ -176,6 +176,11 @@ class Driver(ABC):
         return None
 
     @property
+    def held_back(self) -> Mapping[int, float]:
+        """How far, by column, a raw value may go before the PLC tells of it; taken off the gateway's own deadband."""
+        return {}
+
+    @property
     def details(self) -> Mapping[str, Any]:
         """What a person should see of this connection beside the device's state: JSON values for health."""
         return {}

@@ -94,6 +94,8 @@ def _of_broker(parts: Parts) -> Iterator[Reason]:
             f"MQTT: {sentence}",
             "Allow this gateway's user to publish to the topic. Its readings wait on disk until then.",
         )
+    for alarm in broker.alarms:
+        yield Reason(alarm.code, f"MQTT: {alarm.text}", alarm.do)
     if broker.unmatched:
         yield Reason(
             "unmatched",
