@@ -18,10 +18,14 @@ _NO_TIME: Final = ua.get_win_epoch()
 
 
 class History:
-    """Raw values in memory, each change once; it grows while `on`, also when no client is there."""
+    """Raw values in memory, each change once; it grows while `on`, also when no client is there.
+
+    `given` counts the values that clients have read.
+    """
 
     def __init__(self, limits: Limits, *, on: bool) -> None:
         self.on = on
+        self.given = 0
         self._limits = limits
         self._values: dict[Any, deque[Any]] = {}
         self._continuations: dict[bytes, list[Any]] = {}
@@ -59,6 +63,7 @@ class History:
             values = _between(self._values.get(wanted.NodeId, ()), details)
         result.HistoryData = ua.HistoryData()
         result.HistoryData.DataValues = values[:most]
+        self.given += len(values[:most])
         if len(values) > most:
             result.ContinuationPoint = f"{next(self._numbers)}".encode()
             self._continuations[result.ContinuationPoint] = values[most:]
