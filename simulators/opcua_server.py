@@ -260,7 +260,7 @@ class OpcuaSimulator(RobotNodes):
         items = sum(len(one.monitored_item_srv._monitored_items) for one in found)
         ticks = {"ticks": self.robot.ticks, "volume": self.volume.value}
         index, lives = (self._space.index, self._space.core.lives) if self._space is not None else (0, [])
-        there |= {"session_lives": lives, "history_values": self.kept.given}
+        there |= {"session_lives": lives, "history_values": dict(self.kept.given)}
         link = {"namespace index": index, "held": self._relay.held, "late": self._relay.late}
         told = self.faults.report()
         return {**there, "items": items, **ticks, **told, "suffered": told["suffered"] | link}

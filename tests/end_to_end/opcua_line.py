@@ -1,5 +1,6 @@
 """Two OPC UA servers, a Modbus unit, the gateway and a broker, each a process; what came of a fault of one server."""
 
+import asyncio
 import json
 import shutil
 import time
@@ -12,7 +13,7 @@ from typing import Any
 from simulators.tags import demo_devices
 from tests.broker import Broker, Consumer, Received
 from tests.end_to_end.books import Book
-from tests.end_to_end.rig import Gateway, Plant, configure, plant, running
+from tests.end_to_end.rig import WITHIN_S, Gateway, Plant, configure, plant, running
 
 VICTIM, OTHER, UNIT = "robot-1", "robot-2", "press-1"
 TIMEOUT_S = 1.0
@@ -82,6 +83,12 @@ class Line:
         now = _flat(await self.order("report"))
         grown = {name: count - self.counts.get(name, 0) for name, count in now.items()}
         return {name: count for name, count in grown.items() if count}
+
+    async def meets(self, fault: str) -> None:
+        """Wait until the victim's counter shows that the gateway has met a fault."""
+        async with asyncio.timeout(WITHIN_S):
+            while not (await self.suffered()).get(fault):
+                await asyncio.sleep(0.1)  # the pace of asking
 
     async def finish(self) -> None:
         """Wait until what was read has arrived, and hold the others and the ledger to what is promised."""

@@ -79,9 +79,8 @@ FAULTS = (
     Fault(
         "a link that is frozen until it is given up",
         (order("freeze"),),
-        15.0,
-        (order("resume"),),
-        2 * PROMISE_S,
+        end=(order("resume"),),
+        within_s=2 * PROMISE_S,
         seen=is_away,
         kept=True,
     ),
@@ -168,6 +167,7 @@ FAULTS = (
         end=(order("clock_error"),),
         met="asked Read",
         seen=lambda victim: abs(victim["connection"].get("clock_offset_s", 0.0) - 3600) < 5,
+        kept=True,
     ),
 )
 
@@ -196,6 +196,8 @@ async def test_data_flows_again_by_itself_and_no_loss_is_untold(line: Line, faul
     await asyncio.sleep(fault.lasts_s)  # the length of the fault
     if (seen := fault.seen) is not None:
         await line.gateway.until(lambda now: seen(now["devices"][VICTIM]))
+    elif fault.end:
+        await line.meets(fault.met)
     for do, arguments in fault.end:
         await line.order(do, **arguments)
     took = await line.flows(VICTIM, within=fault.within_s + SLACK_S)

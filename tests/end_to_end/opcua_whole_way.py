@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
 
 LOOK_S = 5.0
 """How often the gateway asks a server for its ServiceLevel."""
-CHANGE_S = 25
+READ_AGAIN = 20
+"""Values of history that may come although they are there: those at both ends of each hole."""
+CHANGE_S = 60
 """So long after the gateway's start a test's time zone changes between summer and winter: the line is up by then."""
 
 
@@ -86,12 +88,12 @@ async def test_what_a_killed_gateway_missed_is_read_from_history_once(tmp_path: 
         counted = [
             sample for _, sample in sorted(line.book(VICTIM).samples.items()) if "counter" in sample.get("values", {})
         ]
-        given = (await line.order("report"))["history_values"]
+        given = (await line.order("report"))["history_values"]["Robot.Counter"]
     counts = [sample["values"]["counter"] for sample in counted]
     kept = sum(sample.get("origin") == "history" for sample in counted)
     print(f"{len(counts)} counts, {kept} of them from history, {given} values read of the server")
     assert len(counts) == len(set(counts)), "a count came twice"
-    assert kept >= 30
+    assert 30 <= kept <= given <= kept + READ_AGAIN, "more was read than was missing"
 
 
 def _counted(line: Line, device: str = VICTIM) -> list[dict[str, Any]]:
