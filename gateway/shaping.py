@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from gateway.columns import picker
@@ -34,17 +35,19 @@ class Shaper:
     `clear` forgets it, and so does `all_bad`: at start, at every reconnect, and after any drop that touches the
     device, the next read is sent whole. `bad` is how the tags that are not good stand now. `follows` is set for a
     device that notifies: then `stale` knows which tags were silent, and any few columns may come together, so that
-    compiling them would not pay. `heartbeat` is the shortest among the tags'.
+    compiling them would not pay. `held_back` is what the driver says of itself. `heartbeat` is the shortest among the
+    tags'.
     """
 
-    def __init__(self, section: DeviceSection) -> None:
+    def __init__(self, section: DeviceSection, held_back: Mapping[int, float] = MappingProxyType({})) -> None:
         tags = section.tags
         self.bad: dict[str, str] = {}
         self.follows = False
         self.heartbeat = min(map(section.heartbeat_of, tags), default=section.heartbeat)
         self._names = tuple(tag.name for tag in tags)
         shared: dict[Rule, Rule] = {}
-        self._rules = tuple(shared.setdefault(rule, rule) for rule in (_rule(section, tag) for tag in tags))
+        rules = (_rule(section, tag, held_back.get(column, 0.0)) for column, tag in enumerate(tags))
+        self._rules = tuple(shared.setdefault(rule, rule) for rule in rules)
         self._holds = any(rule.deadband is not None for rule in shared)
         self._converts = any(rule.conversion is not PLAIN for rule in shared)
         self._compiled = lru_cache(maxsize=_COMPILED_SETS)(lambda columns: _Columns(columns, self._rules))
@@ -241,7 +244,7 @@ def _part(raw: Sample, due: Sequence[int], values: Sequence[Value], quality: Map
     )
 
 
-def _rule(section: DeviceSection, tag: Tag) -> Rule:
+def _rule(section: DeviceSection, tag: Tag, held_back: float) -> Rule:
     # Reads come a little early or late: the one that is nearest to the heartbeat is the one to send.
     heartbeat = section.heartbeat_of(tag) - section.interval_of(tag) / 2
-    return Rule(conversion_of(tag), deadband_of(tag), heartbeat)
+    return Rule(conversion_of(tag), deadband_of(tag, held_back), heartbeat)

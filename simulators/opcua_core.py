@@ -35,7 +35,7 @@ class RobotSession(InternalSession):
 
     def __init__(self, *arguments: Any, **keys: Any) -> None:
         super().__init__(*arguments, **keys)
-        self.pages = Pages()
+        self.pages = Pages(self.iserver.limits)
         self.lived = [time.monotonic(), 0.0]
 
     async def close_session(self, delete_subs: bool = True) -> None:

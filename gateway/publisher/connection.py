@@ -2,36 +2,43 @@
 
 import asyncio
 import contextlib
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from gateway.buffer.stored import Stored
+from gateway.buffer.stored import FIRST, Stored
+from gateway.config.mqtt import MqttSection
 from gateway.errors import PublishError, StorageError
 from gateway.model import MqttState
 from gateway.publisher.announcements import Announcements
+from gateway.publisher.component import too_much
 from gateway.publisher.delivery import Delivery
 from gateway.publisher.feed import Feed
 from gateway.publisher.holds import Holds
 from gateway.publisher.lanes import Lane
 from gateway.publisher.mqtt import MqttSession
+from gateway.publisher.pace import Pace
 from gateway.publisher.payload import Message
 from gateway.publisher.payload.json import messages
 from gateway.publisher.reasons import PublishRefusedError
 from gateway.publisher.window import Priority, Window
 
+_LINE_BUSY_S: Final = 0.5
+_SMALLEST_AIM: Final = 2048
+
 
 class Connection:
     """One session at work. What was stored before it began is history: its own lane, and marked so."""
 
-    def __init__(self, feed: Feed, session: MqttSession, name: str, *, retry_refused: float) -> None:
+    def __init__(self, feed: Feed, session: MqttSession, pace: Pace, name: str, *, retry_refused: float) -> None:
         self._feed = feed
         self._session = session
-        self._boundary = feed.rows.last_id
+        self._boundary, self._past = feed.rows.last_id, feed.rows.past
         grants, section = session.grants, feed.section
-        self._window = Window(min(section.max_inflight, grants.receive_maximum), self._observe)
+        self._pace = pace
+        self._window = Window(min(section.max_inflight, grants.receive_maximum), self._observe, pace.admit)
         self._holds = Holds(self._retry, first=retry_refused)
-        self._delivery = Delivery(session, self._window, feed.rows, self._holds, feed.component)
+        self._delivery = Delivery(session, self._window, feed.rows, self._holds, feed.component, self._exceeded)
         self.announcements = Announcements(feed, session, self._window, name)
-        self._backlog = self._lane(Priority.BACKLOG, after=0, upto=self._boundary, patience=0.0)
+        self._backlog = self._lane(Priority.BACKLOG, after=FIRST, upto=self._boundary, patience=0.0)
         self._live = self._lane(Priority.LIVE, after=self._boundary, upto=None, patience=section.flush_interval)
 
     async def run(self) -> NoReturn:
@@ -74,6 +81,7 @@ class Connection:
             group.create_task(self._live.run(), name="mqtt: live")
             group.create_task(self._backlog.run(), name="mqtt: backlog")
             group.create_task(self._watch_buffer(), name="mqtt: new rows")
+            group.create_task(self._watch_past(), name="mqtt: rows from before")
             await self._retire()
 
     def _lane(self, priority: Priority, *, after: int, upto: int | None, patience: float) -> Lane:
@@ -84,6 +92,8 @@ class Connection:
                 historical=priority is Priority.BACKLOG,
                 max_bytes=self._feed.section.max_message_bytes,
                 max_packet=self._session.grants.maximum_packet,
+                aim=_aim(self._feed.section),
+                compression=self._feed.section.compression,
             )
 
         return Lane(
@@ -105,6 +115,13 @@ class Connection:
             seen = self._feed.rows.last_id
             self._live.wake()
 
+    async def _watch_past(self) -> None:
+        seen = self._past
+        while True:
+            await self._feed.rows.wait_for_past(seen)
+            seen = self._feed.rows.past
+            self._backlog.rewind()
+
     async def _retire(self) -> None:
         """Clear what is retained about devices that are gone, once their backlog is out."""
         if not self._feed.retired:
@@ -123,8 +140,20 @@ class Connection:
         self._backlog.rewind()
         self._live.rewind()
 
+    def _exceeded(self) -> None:
+        self._pace.quota.exceeded(asyncio.get_running_loop().time())
+        self._feed.component.alarm(too_much("the broker refuses messages for its quota", self._pace.quota))
+        self._retry()
+
     def _observe(self, in_use: int) -> None:
         self._feed.component.inflight = in_use
+
+
+def _aim(section: MqttSection) -> int:
+    """Say how large messages should become: on a slow line a large one would keep live data waiting."""
+    if section.max_bytes_per_second is None:
+        return section.max_message_bytes
+    return min(section.max_message_bytes, max(_SMALLEST_AIM, int(section.max_bytes_per_second * _LINE_BUSY_S)))
 
 
 def _cause(group: ExceptionGroup[Exception]) -> Exception:
