@@ -71,6 +71,13 @@ class ForeignFileError(sqlite3.DatabaseError):
     """The file is damaged, or not a buffer of ours: it is to be set aside, not used."""
 
 
+class LostFirstPageError(ForeignFileError):
+    """The page that says what is where cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__("it is not a database, or its first page is lost")
+
+
 class AnotherMachineError(ForeignFileError):
     """The file was written on another machine, of which this one is a copy; `last_seqs` is what it numbered last."""
 
@@ -89,9 +96,13 @@ def is_damage(error: Exception) -> bool:
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file as the one connection it ever has at a time; nothing is written yet."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-    # Exclusive: no -shm file, since nobody else may open it anyway. It must precede the first read.
-    for pragma in ("locking_mode=EXCLUSIVE", "cache_size=-4096", "temp_store=MEMORY"):
-        connection.execute("PRAGMA " + pragma)
+    try:
+        # Exclusive: no -shm file, since nobody else may open it anyway. It must precede the first read.
+        for pragma in ("locking_mode=EXCLUSIVE", "cache_size=-4096", "temp_store=MEMORY"):
+            connection.execute("PRAGMA " + pragma)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -120,7 +131,7 @@ def is_new(path: Path) -> bool:
     if not header:
         return True
     if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
-        raise ForeignFileError("it is not a database, or its first page is lost")
+        raise LostFirstPageError
     version, application = (int.from_bytes(header[offset : offset + 4], "big") for offset in (60, 68))
     if application == 0 and path.stat().st_size <= PAGE_BYTES and not path.with_name(path.name + "-wal").exists():
         return True  # one page holds no table: the power was cut when the file was made

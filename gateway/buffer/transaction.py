@@ -184,11 +184,13 @@ class Transaction:
         return True
 
     def has_room(self, size: int, rows: int) -> bool:
-        """Whether rows of this size fit without anything giving way that was not delivered yet."""
+        """Whether rows of this size fit, and half of the buffer stays free for what is yet to be read."""
         needed = size + rows * ROW_BYTES
-        while self._free_bytes() < needed:
-            if not kept.give_way(self):
-                return False
+        half = self._usable_pages * schema.PAGE_BYTES // 2
+        if self.tables.rows and self._free_bytes() + self.tables.kept_bytes - needed < half:
+            return False
+        while self._free_bytes() < needed and kept.give_way(self):
+            pass
         return True
 
     @property
