@@ -120,7 +120,7 @@ async def run_gateway(config: Config) -> None:
 async def open_gateway(config: Config) -> AsyncIterator[tuple[Gateway, Endpoint]]:
     """Open the buffer, the local endpoint and the control socket, and put the parts together."""
     section = config.buffer
-    limits = Limits(section.max_bytes, section.when_full, section.max_age)
+    limits = Limits(section.max_bytes, section.when_full, section.max_age, section.keep_acked)
     async with open_buffer(section.path, limits, section.commit_interval, read_machine_id()) as buffer:
         gateway = compose(config, buffer)
         asked_for = "socket" in config.control.model_fields_set

@@ -106,3 +106,11 @@ def sync_folder(folder: Path) -> None:
 
 def _marker(path: Path) -> Path:
     return path.with_name(path.name + ".epoch")
+
+
+def read_machine_id(root: Path = Path("/")) -> str | None:
+    """Give this machine's id (machine-id(5)), or None where there is none."""
+    try:
+        return (root / "etc/machine-id").read_text().strip() or None
+    except OSError:
+        return None

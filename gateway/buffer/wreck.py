@@ -54,7 +54,7 @@ class Wreck:
         return {meta.device: meta for meta in self._metas.values()}
 
     def read(self, after: int, seen: bytes, most: int) -> Chunk:
-        """Give what comes next, of about `most` bytes. `seen` is what the chunk before this one noted; empty at the beginning."""
+        """Give what comes next, of about `most` bytes; `seen` is what the chunk before noted, empty at first."""
         places = _Places(self._streams.values(), seen)
         found: list[Found] = []
         losses: list[Loss] = []
