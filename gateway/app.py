@@ -26,6 +26,7 @@ from gateway.health.report import report
 from gateway.meta import meta_of
 from gateway.model import Batch, DeviceState, Meta, MqttState
 from gateway.poller import Changed, DeviceComponent, Poller
+from gateway.publisher.buffer_desk import BufferDesk
 from gateway.publisher.component import BrokerComponent
 from gateway.publisher.feed import Feed, Outlet, Topics
 from gateway.publisher.publisher import Publisher
@@ -162,7 +163,8 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
     publishers.append(publisher)
     buffer.listeners.append(publisher.look_again)
     drivers = {poller.component.name: poller for poller in pollers}
-    desk = Desk(config.gateway.id, sections, shared, lambda name: drivers[name].driver)
+    of_buffer = BufferDesk(buffer, config.mqtt, config.gateway.id, boundary=lambda: publisher.boundary)
+    desk = Desk(config.gateway.id, sections, shared, lambda name: drivers[name].driver, of_buffer.answer)
     return Gateway(buffer, pollers, broker, publisher, parts, desk)
 
 

@@ -6,6 +6,7 @@ import glob
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,16 @@ def lock(path: Path) -> int:
             do="Stop the other one, or give each its own buffer.path.",
         ) from error
     return descriptor
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock. Raises StorageError."""
+    descriptor = lock(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def has_wal(path: Path) -> bool:

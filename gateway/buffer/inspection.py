@@ -5,12 +5,13 @@ Each step is short, so that the daemon's commits go on between two of them.
 
 import sqlite3
 import time
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.buffer import codec, folder, schema
+from gateway.buffer.kept import Resent
 from gateway.buffer.stored import Stored
 from gateway.buffer.tables import ROW, Row
 from gateway.errors import StorageError
@@ -180,20 +181,48 @@ class Inspection:
             self._connection.set_progress_handler(None, 0)
 
 
-def open_alone(path: Path) -> sqlite3.Connection:
+class Lone:
+    """A file that no gateway uses, asked as a running buffer is."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._look = Inspection(connection, path)
+        self._path = path
+
+    async def inspect(self, work: Callable[[Inspection], Any]) -> Any:
+        """Look into the file. Raises StorageError."""
+        try:
+            return work(self._look)
+        except sqlite3.Error as error:
+            do = "Start the gateway: it sets the file aside, and takes over what can be read."
+            raise StorageError(f"{self._path}: {error}", do=do) from error
+
+    async def resend(self, device: str, from_ms: int, to_ms: int) -> Resent:
+        """Refuse: a file that is only looked into is not changed."""
+        raise StorageError(f"{self._path}: nothing is sent again from a file that is only looked into")
+
+
+@contextmanager
+def open_alone(path: Path) -> Iterator[Lone]:
     """Open a file that no gateway uses, to look into it. Raises StorageError if there is none, or it is no buffer."""
+    has_wal = folder.has_wal(path)
     try:
         if schema.is_new(path):
-            raise StorageError(
-                f"{path}: there is no buffer", do="Check buffer.path; the gateway makes it when it starts."
-            )
+            raise StorageError(f"{path}: there is no buffer", do="Check buffer.path, or start the gateway.")
         connection = schema.connect(path)
-        connection.execute("PRAGMA query_only=1")
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone() is None:
-            raise schema.ForeignFileError("it is not a buffer of edge-gateway")
     except (sqlite3.Error, OSError) as error:
-        raise StorageError(f"{path}: {error}", do="Check buffer.path and the rights of its folder.") from error
-    return connection
+        raise _not_readable(path, error) from error
+    try:
+        yield Lone(connection, path)
+    except sqlite3.Error as error:
+        raise _not_readable(path, error) from error
+    finally:
+        if has_wal:
+            schema.note_visit(connection)
+        connection.close()
+
+
+def _not_readable(path: Path, error: Exception) -> StorageError:
+    return StorageError(f"{path}: {error}", do="Check buffer.path and the rights of its folder.")
 
 
 def _unaccounted(ledger: dict[str, Any]) -> int:

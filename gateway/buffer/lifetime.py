@@ -1,6 +1,5 @@
 """From the lock on the buffer's file to its clean end."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,15 +18,14 @@ async def open_buffer(
 
     Raises StorageError if another process has it, or the disk cannot be used.
     """
-    descriptor = folder.lock(path)
-    writer = Writer(path, limits, machine_id)
-    buffer = Buffer(writer, limits, commit_interval)
-    try:
-        await buffer.open()
+    with folder.held(path):
+        writer = Writer(path, limits, machine_id)
+        buffer = Buffer(writer, limits, commit_interval)
         try:
-            yield buffer
+            await buffer.open()
+            try:
+                yield buffer
+            finally:
+                await buffer.close()
         finally:
-            await buffer.close()
-    finally:
-        writer.close()
-        os.close(descriptor)
+            writer.close()

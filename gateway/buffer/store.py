@@ -273,7 +273,7 @@ class Store:
     def close(self) -> None:
         """Close, and note that the end was clean: the next start need not look for damage."""
         try:
-            self.connection.execute("UPDATE identity SET clean = 1")
+            schema.note_clean_end(self.connection)
         finally:
             self.connection.close()
 

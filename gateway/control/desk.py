@@ -1,6 +1,6 @@
 """What the daemon does for those who ask on the control socket: it reads, over the links that it has."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, Self
 
@@ -10,6 +10,7 @@ from gateway.control.messages import (
     WRONG_ANSWER,
     AnyRequest,
     Browse,
+    Buffer,
     Connect,
     Hello,
     Identify,
@@ -21,7 +22,7 @@ from gateway.control.messages import (
 )
 from gateway.drivers.base import DeviceSection, Driver, Shared
 from gateway.drivers.modbus.section import ModbusDevice
-from gateway.errors import DeviceError
+from gateway.errors import DeviceError, StorageError
 from gateway.version import VERSION
 
 _BROADCAST: Final = 0
@@ -38,11 +39,13 @@ class Desk:
         sections: Sequence[DeviceSection],
         shared: Shared,
         driver_of: Callable[[str], Driver | None] = lambda _: None,
+        buffer: Callable[[Buffer], Awaitable[Mapping[str, Any]]] | None = None,
     ) -> None:
         self._gateway_id = gateway_id
         self._sections = {section.name: section for section in sections}
         self.shared = shared
         self._driver_of = driver_of
+        self._buffer = buffer
         self._links: dict[str, ModbusDevice] = {}
         for section in sections:
             if isinstance(section, ModbusDevice):
@@ -101,6 +104,15 @@ class Desk:
             ],
         }  # fmt: skip
 
+    async def look_into_buffer(self, request: Buffer) -> dict[str, Any]:
+        """Let the buffer answer."""
+        if self._buffer is None:
+            return failure(UNKNOWN, "there is no buffer here")
+        try:
+            return {"ok": True, **await self._buffer(request)}
+        except StorageError as error:
+            return failure("storage", str(error), error.do)
+
     async def explore(self, request: Browse | View) -> dict[str, Any]:
         """Let the open session of an OPC UA device take one step through the server's address space."""
         from gateway.control.exploring import step  # asyncua is imported where OPC UA is read
@@ -143,6 +155,8 @@ class Visit:
                 return await self._desk.sample(request)
             case Browse() | View():
                 return await self._desk.explore(request)
+            case Buffer():
+                return await self._desk.look_into_buffer(request)
         section = self._desk.section_of(request.link)
         if section is None:
             return failure(UNKNOWN, "the gateway has no such link")
