@@ -6,12 +6,13 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from gateway.buffer import bookmarks, schema
+from gateway.buffer import bookmarks, dead_letters, schema
+from gateway.buffer.dead_letters import Kept, Letter
 from gateway.buffer.status import BufferStatus
 from gateway.buffer.store import Store
 from gateway.buffer.stored import Stored
@@ -121,11 +122,17 @@ class Buffer:
         rows = list(ids)
         self._writer.start(lambda store: store.release(rows))
 
-    async def reject(self, ids: Collection[int]) -> None:
-        """Give up rows that the broker can never take: the next commit drops them, and a `rejected` gap tells."""
-        rows = list(ids)
-        await self._writer.run(lambda store: store.reject(rows))
+    def set_aside(self, row: int, letters: Sequence[Letter]) -> None:
+        """Take a row out of which the broker has everything but these letters, which it never takes.
+
+        The next commit keeps them beside the data, counts them as dropped, and lets a `rejected` gap tell of them.
+        """
+        self._writer.start(lambda store: store.set_aside(row, letters))
         self._work.set()
+
+    async def dead_letters(self) -> list[Kept]:
+        """Give what was set aside, the oldest first. Raises StorageError."""
+        return await self._writer.run(lambda store: dead_letters.read(store.connection))
 
     async def acknowledge(self, ids: Collection[int], *, soon: bool = False) -> None:
         """Delete rows that the broker has; returns when that is on disk.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.buffer import bookmarks, schema
+from gateway.buffer import bookmarks, dead_letters, schema
 from gateway.buffer.store import Store
 from gateway.buffer.tables import Limits
 
@@ -87,6 +87,7 @@ def _go_on(
 ) -> Store:
     schema.prepare(connection, limits.max_bytes)
     connection.execute(bookmarks.TABLE)
+    connection.execute(dead_letters.TABLE)
     schema.write_identity(connection, identity)
     if known != identity.epoch:
         schema.write_marker(path, identity.epoch)

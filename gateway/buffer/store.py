@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.buffer import bookmarks, codec, schema
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.stored import Stored
 from gateway.buffer.tables import ROW, Level, Limits, Row, Stream, Tables
 from gateway.buffer.transaction import Transaction
@@ -50,6 +51,7 @@ class Store:
         self.tables = Tables()
         self.in_flight: dict[int, Row] = {}
         self.condemned: list[tuple[Row, str]] = []
+        self.refused: list[tuple[Row, Sequence[Letter]]] = []
         self.metas: dict[Meta, int] = {}
         self._metas_by_id: dict[int, Meta] = {}
         self.stopped_ms: int | None = None
@@ -116,6 +118,7 @@ class Store:
             self.connection.execute("BEGIN IMMEDIATE")
             transaction.acknowledge(acked)
             transaction.drop_condemned(self.condemned)
+            transaction.set_aside(self.refused)
             transaction.expire()
             for batch in batches:
                 transaction.append(batch)
@@ -132,8 +135,9 @@ class Store:
 
     def _take_over(self, transaction: Transaction, acked: Iterable[int]) -> None:
         self.tables = transaction.tables
-        self.release([*acked, *(row.id for row, _ in self.condemned)])
+        self.release([*acked, *(row.id for row, _ in self.condemned), *(row.id for row, _ in self.refused)])
         self.condemned.clear()
+        self.refused.clear()
         # The rows are on disk: whatever fails from here on must not make anyone store them again.
         with suppress(sqlite3.Error):
             self._shrink()
@@ -215,9 +219,10 @@ class Store:
         for row in ids:
             self.in_flight.pop(row, None)
 
-    def reject(self, ids: Iterable[int]) -> None:
-        """Let the next commit drop these rows, which are in flight: the broker can never take them."""
-        self.condemned += [(self.in_flight[row], "rejected") for row in ids if row in self.in_flight]
+    def set_aside(self, row: int, letters: Sequence[Letter]) -> None:
+        """Let the next commit take out a row in flight that the broker has, but for these letters."""
+        if row in self.in_flight:
+            self.refused.append((self.in_flight[row], letters))
 
     def retire_topic(self, topic: str) -> None:
         """Forget a topic whose device is gone and whose retained messages were cleared."""

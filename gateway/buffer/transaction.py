@@ -2,13 +2,14 @@
 
 import copy
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.buffer import bookmarks, codec, schema
+from gateway.buffer import bookmarks, codec, dead_letters, schema
 from gateway.buffer.cutting import cut
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.gaps import continues, merge_gaps
 from gateway.buffer.tables import ROW, OpenGap, Row, Stream
 from gateway.model import Batch, Gap, Meta, Sample
@@ -146,9 +147,27 @@ class Transaction:
     # What gives way.
 
     def drop_condemned(self, rows: Iterable[tuple[Row, str]]) -> None:
-        """Drop rows that cannot be read back, or that the broker can never take."""
-        for reason in ("corrupt", "rejected"):
+        """Drop rows that cannot be read back."""
+        for reason in {why for _, why in rows}:
             self._drop([row for row, why in rows if why == reason], reason)
+
+    def set_aside(self, rows: Iterable[tuple[Row, Sequence[Letter]]]) -> None:
+        """Take out rows that the broker has, but for some letters: they are kept, and dropped to the ledger."""
+        for row, letters in rows:
+            stream = self._touch(row.stream)
+            dropped = min(row.readings, sum(letter.readings for letter in letters))
+            stream.dropped += dropped
+            stream.acked += row.readings - dropped
+            self.dropped_devices.add(stream.device)
+            self._leave(stream, row)
+            dead_letters.keep(self._store.connection, self.now_ms, stream.epoch, stream.device, letters)
+            for run in dead_letters.runs(letters):
+                fields = {
+                    "first_seq": run[0].seq, "last_seq": run[-1].seq, "readings": sum(one.readings for one in run),
+                    "from": min(one.ts for one in run), "to": max(one.ts for one in run),
+                }  # fmt: skip
+                self.record_gap(stream, self._store.meta(row.meta), Gap(self.now_ms, "rejected", fields))
+            self._delete([row.id])
 
     def expire(self) -> None:
         """Drop what has waited longer than `max_age`, in time that the gateway ran."""
