@@ -19,6 +19,7 @@ from gateway.publisher.pace import Pace
 from gateway.publisher.payload import Message
 from gateway.publisher.payload.json import messages
 from gateway.publisher.reasons import PublishRefusedError
+from gateway.publisher.trials import Trials
 from gateway.publisher.window import Priority, Window
 
 _LINE_BUSY_S: Final = 0.5
@@ -36,7 +37,10 @@ class Connection:
         self._pace = pace
         self._window = Window(min(section.max_inflight, grants.receive_maximum), self._observe, pace.admit)
         self._holds = Holds(self._retry, first=retry_refused)
-        self._delivery = Delivery(session, self._window, feed.rows, self._holds, feed.component, self._exceeded)
+        self._trials = Trials(self._holds, self._retry, self._refused)
+        self._delivery = Delivery(
+            session, self._window, feed.rows, self._holds, feed.component, self._trials, self._exceeded
+        )
         self.announcements = Announcements(feed, session, self._window, name)
         self._backlog = self._lane(Priority.BACKLOG, after=0, upto=self._boundary, patience=0.0)
         self._live = self._lane(Priority.LIVE, after=self._boundary, upto=None, patience=section.flush_interval)
@@ -93,6 +97,7 @@ class Connection:
                 max_packet=self._session.grants.maximum_packet,
                 aim=_aim(self._feed.section),
                 compression=self._feed.section.compression,
+                most=self._trials.most,
             )
 
         return Lane(
@@ -131,6 +136,9 @@ class Connection:
     def _retry(self) -> None:
         self._backlog.rewind()
         self._live.rewind()
+
+    def _refused(self, topic: str, error: PublishRefusedError) -> None:
+        self._feed.component.refuse(topic, str(error))
 
     def _exceeded(self) -> None:
         self._pace.quota.exceeded(asyncio.get_running_loop().time())

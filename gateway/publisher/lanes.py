@@ -85,7 +85,7 @@ class Lane:
 
     async def _send(self, message: Message) -> None:
         if not message.fits:
-            await self._delivery.give_up(message)
+            self._delivery.give_up(message)
             return
         try:
             await self._explain(message.meta)
