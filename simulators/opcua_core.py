@@ -31,7 +31,7 @@ class RobotSession(InternalSession):
 
     def __init__(self, *arguments: Any, **keys: Any) -> None:
         super().__init__(*arguments, **keys)
-        self.pages = Pages()
+        self.pages = Pages(self.iserver.limits)
 
     async def read(self, params: Any) -> Any:
         """Read attributes. Raises ServiceError."""

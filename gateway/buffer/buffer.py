@@ -4,16 +4,15 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from gateway.buffer import bookmarks, dead_letters, schema
-from gateway.buffer.dead_letters import Kept, Letter
-from gateway.buffer.status import BufferStatus
+from gateway.buffer import bookmarks, folder
+from gateway.buffer.dead_letters import Letter
+from gateway.buffer.salvage import Salvage
+from gateway.buffer.status import BufferStatus, Growth
 from gateway.buffer.store import Store
 from gateway.buffer.stored import Stored
 from gateway.buffer.tables import Level, Limits
@@ -43,7 +42,10 @@ class Buffer:
         self._work = asyncio.Event()
         self._soon = asyncio.Event()
         self._committed = asyncio.Condition()
-        self._growth: deque[tuple[float, int]] = deque(maxlen=120)
+        self._growth = Growth()
+        self._salvage = Salvage(writer, self._committed, self._note_past)
+        self.past = 0
+        """How often rows from before came in: `take` gives them first."""
         self._bookmarks: dict[str, dict[str, Bookmark]] = {}
 
     @property
@@ -123,16 +125,9 @@ class Buffer:
         self._writer.start(lambda store: store.release(rows))
 
     def set_aside(self, row: int, letters: Sequence[Letter]) -> None:
-        """Take a row out of which the broker has everything but these letters, which it never takes.
-
-        The next commit keeps them beside the data, counts them as dropped, and lets a `rejected` gap tell of them.
-        """
+        """Let the next commit take a row out that the broker has, but for these letters, which it never takes."""
         self._writer.start(lambda store: store.set_aside(row, letters))
         self._work.set()
-
-    async def dead_letters(self) -> list[Kept]:
-        """Give what was set aside, the oldest first. Raises StorageError."""
-        return await self._writer.run(lambda store: dead_letters.read(store.connection))
 
     async def acknowledge(self, ids: Collection[int], *, soon: bool = False) -> None:
         """Delete rows that the broker has; returns when that is on disk.
@@ -159,8 +154,24 @@ class Buffer:
         """Forget a topic whose device is gone and whose retained messages were cleared. Raises StorageError."""
         await self._writer.run(lambda store: store.retire_topic(topic))
 
+    async def wait_for_past(self, seen: int) -> None:
+        """Return when rows from before came in more often than `seen` times."""
+        async with self._committed:
+            await self._committed.wait_for(lambda: self.past > seen)
+
+    async def _note_past(self) -> None:
+        self.past += 1
+        async with self._committed:
+            self._committed.notify_all()
+
     async def run(self) -> None:
-        """Commit in groups until cancelled. A disk that fails is tried again each second; nothing is forgotten."""
+        """Commit, and take over what was set aside, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._run_commits(), name="buffer: commits")
+            group.create_task(self._salvage.run(), name="buffer: salvage")
+
+    async def _run_commits(self) -> None:
+        """Commit in groups. A disk that fails is tried again each second; nothing is forgotten."""
         while True:
             await self._work.wait()
             with contextlib.suppress(TimeoutError):
@@ -212,7 +223,7 @@ class Buffer:
         # What cannot be measured is not a commit that failed: the batches are on disk.
         with contextlib.suppress(StorageError):
             self._level = await self._writer.run(Store.level)
-            self._growth.append((time.monotonic(), self._level.bytes))
+            self._growth.note(self._level.bytes - self._level.kept_bytes)
 
     def _fail(self, error: StorageError) -> None:
         if self.error is None or str(self.error) != str(error):
@@ -245,20 +256,14 @@ class Buffer:
             max_bytes=self._limits.max_bytes,
             disk_free_bytes=level.disk_free_bytes,
             oldest_age_s=level.oldest_age_s,
-            full_in_s=self._full_in_s(),
+            full_in_s=self._growth.full_in_s(self._limits.max_bytes),
             dropped_readings=level.dropped,
             writable=self.error is None,
             error=None if self.error is None else str(self.error),
+            kept_bytes=level.kept_bytes,
+            salvaging=self._salvage.busy,
+            left_aside=self._salvage.left,
         )
-
-    def _full_in_s(self) -> float | None:
-        """Extrapolate the growth of the last commits; None while the buffer does not grow."""
-        if len(self._growth) < 2:
-            return None
-        (start, low), (end, high) = self._growth[0], self._growth[-1]
-        if high <= low or end <= start:
-            return None
-        return (self._limits.max_bytes - high) * (end - start) / (high - low)
 
 
 @asynccontextmanager
@@ -269,7 +274,7 @@ async def open_buffer(
 
     Raises StorageError if another process has it, or the disk cannot be used.
     """
-    descriptor = schema.lock(path)
+    descriptor = folder.lock(path)
     writer = Writer(path, limits, machine_id)
     buffer = Buffer(writer, limits, commit_interval)
     try:

@@ -4,9 +4,16 @@ To the ledger they are dropped, and a `rejected` gap tells the consumer of them,
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from gateway.buffer.ranges import ranges_of
+from gateway.buffer.tables import Row
+from gateway.model import Gap, Meta
+
+if TYPE_CHECKING:
+    from gateway.buffer.transaction import Transaction
 
 TABLE: Final = """
 CREATE TABLE IF NOT EXISTS dead_letters(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, epoch TEXT NOT NULL,
@@ -44,13 +51,26 @@ class Kept:
     sample: bytes
 
 
-def keep(connection: sqlite3.Connection, now_ms: int, epoch: str, device: str, letters: Iterable[Letter]) -> None:
-    """Keep letters, within the transaction that takes their row out of the buffer."""
-    connection.executemany(
-        "INSERT INTO dead_letters(at_ms, epoch, device, seq, why, sample) VALUES (?, ?, ?, ?, ?, ?)",
-        [(now_ms, epoch, device, letter.seq, letter.why, letter.sample) for letter in letters],
-    )
-    connection.execute("DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?", (MOST,))
+def set_aside(
+    transaction: "Transaction", rows: Sequence[tuple[Row, Sequence[Letter]]], meta_of: Callable[[Row], Meta]
+) -> None:
+    """Take out rows that the broker has, but for some letters: they are kept, and dropped to the ledger."""
+    for row, letters in rows:
+        stream = transaction.touch(row.stream)
+        dropped = min(row.readings, sum(letter.readings for letter in letters))
+        stream.dropped += dropped
+        stream.acked += row.readings - dropped
+        transaction.dropped_devices.add(stream.device)
+        transaction.leave(stream, row)
+        transaction.execute_many(
+            "INSERT INTO dead_letters(at_ms, epoch, device, seq, why, sample) VALUES (?, ?, ?, ?, ?, ?)",
+            [(transaction.now_ms, stream.epoch, stream.device, one.seq, one.why, one.sample) for one in letters],
+        )
+        if not row.resent:  # which was delivered once
+            for gap in _gaps(transaction.now_ms, letters):
+                transaction.tell(stream, meta_of(row), gap)
+    transaction.execute("DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?", (MOST,))
+    transaction.delete(ranges_of(row.id for row, _ in rows))
 
 
 def read(connection: sqlite3.Connection) -> list[Kept]:
@@ -64,13 +84,21 @@ def count(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
 
 
-def runs(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
-    """Give the letters that a gap is to tell of, those with seqs in a row together."""
-    run: list[Letter] = []
+def _gaps(now_ms: int, letters: Iterable[Letter]) -> list[Gap]:
+    """Give the gap records that tell of letters, one for those whose seqs follow each other."""
+    runs: list[list[Letter]] = []
     for letter in sorted((letter for letter in letters if not letter.is_gap), key=lambda letter: letter.seq):
-        if run and letter.seq != run[-1].seq + 1:
-            yield run
-            run = []
-        run.append(letter)
-    if run:
-        yield run
+        if not runs or letter.seq != runs[-1][-1].seq + 1:
+            runs.append([])
+        runs[-1].append(letter)
+    return [Gap(now_ms, "rejected", _told(run)) for run in runs]
+
+
+def _told(run: Sequence[Letter]) -> dict[str, int]:
+    return {
+        "first_seq": run[0].seq,
+        "last_seq": run[-1].seq,
+        "readings": sum(letter.readings for letter in run),
+        "from": min(letter.ts for letter in run),
+        "to": max(letter.ts for letter in run),
+    }

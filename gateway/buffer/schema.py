@@ -1,42 +1,53 @@
-"""The buffer's file: its tables, and how it is opened, recognised, locked and set aside."""
+"""The buffer's file: its tables, and how it is opened and recognised."""
 
-import contextlib
-import fcntl
-import os
 import secrets
 import sqlite3
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import orjson
-
-from gateway.errors import StorageError
-
 APPLICATION_ID: Final = 0x45644757  # "EdGW", at offset 68 of the file (SQLite file format section 1.3)
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 PAGE_BYTES: Final = 4096
 CHECK_SECONDS: Final = 2.0
+_DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT")
+"""The last because nothing here asks for what a table that is whole would refuse."""
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
 
 # Rows carry what is needed to count, drop and order them; their blobs lie apart, so that a scan of a million rows
 # at start reads megabytes, not gigabytes. `age_ms` is running time (see Store), immune to steps of the wall clock.
 # A gap record is kept twice, in `gap` and as a blob: nothing else would tell of its seqs if one were damaged.
+# `resent` counts the readings of a row that was acknowledged before and waits again; its `readings` are 0 then.
+# `kept` holds what was acknowledged, in that order; the blobs stay where they were, under the id `row`.
+# `salvages` says how far each file that was set aside has been taken over (see `salvage`).
 _TABLES: Final = """
 CREATE TABLE identity(epoch TEXT NOT NULL, machine_id TEXT, succeeds INTEGER NOT NULL, previous TEXT,
     clean INTEGER NOT NULL);
 CREATE TABLE streams(id INTEGER PRIMARY KEY, epoch TEXT NOT NULL, device TEXT NOT NULL, next_seq INTEGER NOT NULL,
     sampled INTEGER NOT NULL, suppressed INTEGER NOT NULL, acked INTEGER NOT NULL, dropped INTEGER NOT NULL,
-    committed_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, UNIQUE(epoch, device));
+    committed_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, resent INTEGER NOT NULL DEFAULT 0, UNIQUE(epoch, device));
 CREATE TABLE metas(id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 CREATE TABLE topics(topic TEXT PRIMARY KEY, device TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE batches(id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, meta INTEGER NOT NULL,
     first_seq INTEGER NOT NULL, samples INTEGER NOT NULL, readings INTEGER NOT NULL, from_ms INTEGER NOT NULL,
-    to_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, size INTEGER NOT NULL, gap BLOB);
+    to_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, size INTEGER NOT NULL, gap BLOB,
+    resent INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE blobs(id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 """
+_SINCE_VERSION_2: Final = """
+CREATE TABLE kept(id INTEGER PRIMARY KEY, row INTEGER NOT NULL, stream INTEGER NOT NULL, meta INTEGER NOT NULL,
+    first_seq INTEGER NOT NULL, samples INTEGER NOT NULL, readings INTEGER NOT NULL, from_ms INTEGER NOT NULL,
+    to_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, size INTEGER NOT NULL, gap BLOB);
+CREATE TABLE salvages(file TEXT PRIMARY KEY, upto INTEGER NOT NULL, seen BLOB NOT NULL) WITHOUT ROWID;
+"""
+_MIGRATIONS: Final = {
+    1: "ALTER TABLE streams ADD COLUMN resent INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE batches ADD COLUMN resent INTEGER NOT NULL DEFAULT 0;" + _SINCE_VERSION_2
+}
+"""What makes a file of the next version out of one of each older version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +63,27 @@ class Identity:
     succeeds: bool = False
     previous: str | None = None
     why: str | None = None
+    clean: bool = True
+    """Whether the gateway that used the file last closed it."""
 
 
 class ForeignFileError(sqlite3.DatabaseError):
     """The file is damaged, or not a buffer of ours: it is to be set aside, not used."""
 
 
+class AnotherMachineError(ForeignFileError):
+    """The file was written on another machine, of which this one is a copy; `last_seqs` is what it numbered last."""
+
+    def __init__(self, epoch: str, last_seqs: Mapping[str, int]) -> None:
+        super().__init__("it was written on a machine with another machine-id, which may still send it itself")
+        self.epoch = epoch
+        self.last_seqs = last_seqs
+
+
 def is_damage(error: Exception) -> bool:
     """Whether an SQLite error means that the file itself is damaged or not a buffer."""
     name = getattr(error, "sqlite_errorname", None) or ""
-    return isinstance(error, ForeignFileError) or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
-
-
-def lock(path: Path) -> int:
-    """Take the buffer for this process alone, for as long as the returned descriptor is open.
-
-    Raises StorageError if another gateway holds it, or the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageError(
-            f"{path}: the buffer's folder cannot be written: {error.strerror}",
-            do="Check buffer.path and the rights of its folder.",
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise StorageError(
-            f"{path}: another edge-gateway is using this buffer",
-            do="Stop the other one, or give each its own buffer.path.",
-        ) from error
-    return descriptor
+    return isinstance(error, ForeignFileError) or name.startswith(_DAMAGE)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -128,9 +126,13 @@ def is_new(path: Path) -> bool:
         return True  # one page holds no table: the power was cut when the file was made
     if application != APPLICATION_ID:
         raise ForeignFileError("it is not a buffer of edge-gateway")
-    if version != SCHEMA_VERSION:
-        raise ForeignFileError(f"its format is version {version}, this program writes version {SCHEMA_VERSION}")
+    _refuse_newer(version)
     return False
+
+
+def _refuse_newer(version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise ForeignFileError(f"its format is version {version}, this program writes version {SCHEMA_VERSION}")
 
 
 def recognise(connection: sqlite3.Connection) -> Identity | None:
@@ -138,13 +140,27 @@ def recognise(connection: sqlite3.Connection) -> Identity | None:
     # A hot journal was rolled back by now: what the header said before may be undone.
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone() is None:
         return None
+    _refuse_newer(_pragma(connection, "user_version"))  # which the header does not say while it is in the WAL
     row = connection.execute("SELECT epoch, machine_id, succeeds, previous, clean FROM identity").fetchone()
     if row is None:
         raise ForeignFileError("it has no identity")
     epoch, machine_id, succeeds, previous, clean = row
     if not clean:
         _quick_check(connection)
-    return Identity(epoch, machine_id, bool(succeeds), previous)
+    return Identity(epoch, machine_id, bool(succeeds), previous, clean=bool(clean))
+
+
+def last_seqs(connection: sqlite3.Connection, epoch: str) -> dict[str, int]:
+    """Give the last seq of each device in an epoch."""
+    return dict(connection.execute("SELECT device, next_seq - 1 FROM streams WHERE epoch = ?", (epoch,)))
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file of an older version to the present one, in one transaction for each step."""
+    while (version := _pragma(connection, "user_version")) < SCHEMA_VERSION:
+        connection.executescript(f"BEGIN; {_MIGRATIONS[version]} PRAGMA user_version={version + 1}; COMMIT")
+        # At once into the file, whose header an older program reads to see that it is not its own.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def create(connection: sqlite3.Connection, identity: Identity) -> None:
@@ -155,7 +171,8 @@ def create(connection: sqlite3.Connection, identity: Identity) -> None:
     for pragma in (f"page_size={PAGE_BYTES}", "auto_vacuum=INCREMENTAL", "synchronous=FULL"):
         connection.execute("PRAGMA " + pragma)
     connection.executescript(
-        f"BEGIN; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}; {_TABLES}"
+        f"BEGIN; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};"
+        f"{_TABLES} {_SINCE_VERSION_2}"
     )
     connection.execute("INSERT INTO identity VALUES ('', NULL, 0, NULL, 0)")
     write_identity(connection, identity)
@@ -170,65 +187,9 @@ def write_identity(connection: sqlite3.Connection, identity: Identity) -> None:
     )
 
 
-def clear_away(path: Path) -> None:
-    """Remove a file that nothing was ever stored in, since its making was cut short, and its journals."""
-    for suffix in ("-wal", "-shm", "-journal", ""):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
 def new_epoch() -> str:
     """Name an epoch."""
     return secrets.token_hex(4)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename the file and its journals so that a new one can take their place; nothing is deleted."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = path.with_name(f"{path.name}.aside-{stamp}-{secrets.token_hex(2)}")
-    path.rename(target)
-    for suffix in ("-wal", "-shm", "-journal"):
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
-    sync_folder(path.parent)
-    return target
-
-
-def read_marker(path: Path) -> str | None:
-    """Give the epoch that the folder last held, from the marker beside the file; "" if it held one of unknown name.
-
-    None if it never held any.
-    """
-    try:
-        epoch = orjson.loads(_marker(path).read_bytes())["epoch"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        return ""
-    return str(epoch)
-
-
-def write_marker(path: Path, epoch: str) -> None:
-    """Note the epoch beside the file, so that a file that was lost or replaced is noticed at the next start."""
-    draft = _marker(path).with_suffix(".new")
-    with draft.open("wb") as file:
-        file.write(orjson.dumps({"epoch": epoch}))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(_marker(path))
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _marker(path: Path) -> Path:
-    return path.with_name(path.name + ".epoch")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -18,17 +18,21 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from gateway.buffer import bookmarks, codec, schema
+from gateway.buffer import bookmarks, codec, dead_letters, schema
 from gateway.buffer.dead_letters import Letter
-from gateway.buffer.stored import Stored
-from gateway.buffer.tables import ROW, Level, Limits, Row, Stream, Tables
+from gateway.buffer.stored import FIRST, Stored
+from gateway.buffer.tables import ROW, ROW_BYTES, Level, Limits, Row, Stream, Tables
 from gateway.buffer.transaction import Transaction
 from gateway.model import Batch, Gap, Ledger, Meta, Sample
 
+Result = TypeVar("Result")
+
 EVERYTHING: Final = 1 << 62
 TAKE_BYTES: Final = 1 << 20
+TAKE_SAMPLES: Final = 1000
+"""Samples of one reading each take 4 us to encode, in the event loop."""
 _SCAN_ROWS: Final = 512
 _VACUUM_PAGES: Final = 1024
 
@@ -57,7 +61,7 @@ class Store:
         self.stopped_ms: int | None = None
         """When the last commit before this start was, wall-clock time; None in a new file."""
         self.last_seqs: dict[str, int] = {}
-        """The last seq of each device in the epoch before this one, as far as it is known."""
+        """The last seq of each device in the epoch before this one; whoever knows it for sure sets it."""
         self.bookmarks = bookmarks.load(connection, identity.epoch)
         """As they were when the file was opened."""
         self._age_base = 0
@@ -68,25 +72,38 @@ class Store:
     def _load(self) -> None:
         """Count the rows: memory holds sums, the file holds the truth."""
         execute = self.connection.execute
-        execute("DELETE FROM metas WHERE id NOT IN (SELECT DISTINCT meta FROM batches)")
-        for row in execute("SELECT id, epoch, device, next_seq, sampled, suppressed, acked, dropped FROM streams"):
+        streams = "SELECT id, epoch, device, next_seq, sampled, suppressed, acked, dropped, resent FROM streams"
+        for row in execute(streams):
             stream = Stream(*row)
             self.tables.streams[stream.id] = stream
             if stream.epoch == self.epoch:
                 self.tables.stream_ids[stream.device] = stream.id
-            elif stream.epoch == self.identity.previous:
-                self.last_seqs[stream.device] = stream.next_seq - 1
         self.stopped_ms, base = execute("SELECT max(committed_ms), max(age_ms) FROM streams").fetchone()
         self._age_base = base or 0
-        totals = "SELECT stream, count(*), sum(samples), sum(readings), max(id) FROM batches GROUP BY stream"
-        for stream, rows, samples, readings, last in execute(totals):
-            if stream not in self.tables.streams:
-                raise schema.ForeignFileError("it holds rows of a device that it does not know")
-            self.tables.streams[stream].pending = readings
-            self.tables.rows += rows
-            self.tables.samples += samples
-            self.tables.next_row = max(self.tables.next_row, last + 1)
+        self._count_rows()
         self.tables.topics = dict(execute("SELECT topic, device FROM topics"))
+
+    def _count_rows(self) -> None:
+        """Count the rows in one pass; metas that none of them needs are forgotten."""
+        execute, tables, metas = self.connection.execute, self.tables, set[int]()
+        totals = "SELECT stream, meta, count(*), sum(samples), sum(readings), sum(id < 0) FROM batches GROUP BY 1, 2"
+        for stream, meta, rows, samples, readings, past in execute(totals):
+            if stream not in tables.streams:
+                raise schema.ForeignFileError("it holds rows of a device that it does not know")
+            tables.streams[stream].pending += readings
+            tables.rows += rows
+            tables.samples += samples
+            tables.past_rows += past
+            metas.add(meta)
+        for meta, rows, size in execute("SELECT meta, count(*), sum(size) FROM kept GROUP BY 1"):
+            tables.kept_rows += rows
+            tables.kept_bytes += size + rows * ROW_BYTES
+            metas.add(meta)
+        (last,) = execute("SELECT max(id) FROM blobs").fetchone()
+        tables.next_row = max(tables.next_row, (last or 0) + 1)
+        (last,) = execute("SELECT max(id) FROM blobs WHERE id < 0").fetchone()
+        tables.next_past = tables.next_past if last is None else last + 1
+        execute(f"DELETE FROM metas WHERE id NOT IN ({','.join(map(str, metas))})")  # noqa: S608 -- numbers only
 
     @property
     def epoch(self) -> str:
@@ -113,15 +130,32 @@ class Store:
 
     def commit(self, batches: Sequence[Batch], acked: Collection[int], now_ms: int) -> frozenset[str]:
         """Store, count and delete in one durable transaction; give the devices of which something was dropped."""
-        transaction = Transaction(self, now_ms)
-        try:
-            self.connection.execute("BEGIN IMMEDIATE")
+
+        def work(transaction: Transaction) -> frozenset[str]:
             transaction.acknowledge(acked)
             transaction.drop_condemned(self.condemned)
-            transaction.set_aside(self.refused)
+            if self.refused:
+                dead_letters.set_aside(transaction, self.refused, lambda row: self.meta(row.meta))
             transaction.expire()
             for batch in batches:
                 transaction.append(batch)
+            return frozenset(transaction.dropped_devices)
+
+        dropped = self.transact(work, now_ms)
+        self.release([*acked, *(row.id for row, _ in self.condemned), *(row.id for row, _ in self.refused)])
+        self.condemned.clear()
+        self.refused.clear()
+        # The rows are on disk: whatever fails from here on must not make anyone store them again.
+        with suppress(sqlite3.Error):
+            self._shrink()
+        return dropped
+
+    def transact(self, work: Callable[[Transaction], Result], now_ms: int) -> Result:
+        """Do some work in one durable transaction, and give its result."""
+        transaction = Transaction(self, now_ms)
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            result = work(transaction)
             transaction.write()
             self.connection.execute("COMMIT")
         except BaseException:
@@ -130,17 +164,8 @@ class Store:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
-        self._take_over(transaction, acked)
-        return frozenset(transaction.dropped_devices)
-
-    def _take_over(self, transaction: Transaction, acked: Iterable[int]) -> None:
         self.tables = transaction.tables
-        self.release([*acked, *(row.id for row, _ in self.condemned), *(row.id for row, _ in self.refused)])
-        self.condemned.clear()
-        self.refused.clear()
-        # The rows are on disk: whatever fails from here on must not make anyone store them again.
-        with suppress(sqlite3.Error):
-            self._shrink()
+        return result
 
     def _shrink(self) -> None:
         """Give pages back to the disk once the buffer has drained, or while it is larger than it may be."""
@@ -158,7 +183,7 @@ class Store:
         A row whose blob is damaged is not given: the next commit drops it with a gap record.
         """
         taken: list[Stored] = []
-        size = count = 0
+        size = count = samples = 0
         for row, gap, blob in self._scan(after, upto, skip_topics):
             self.in_flight[row.id] = row
             if gap is not None:
@@ -168,8 +193,8 @@ class Store:
                 self.condemned.append((row, "corrupt"))
                 continue
             taken.append(stored)
-            size, count = size + row.size, count + row.readings
-            if count >= readings or size >= TAKE_BYTES or len(taken) >= _SCAN_ROWS:
+            size, count, samples = size + row.size, count + row.readings, samples + row.samples
+            if count >= readings or size >= TAKE_BYTES or len(taken) >= _SCAN_ROWS or samples >= TAKE_SAMPLES:
                 break
         return taken
 
@@ -242,16 +267,18 @@ class Store:
 
     def level(self) -> Level:
         """Say how full the buffer is."""
-        oldest = self.connection.execute("SELECT age_ms FROM batches ORDER BY id LIMIT 1").fetchone()
+        first = "SELECT age_ms FROM batches WHERE id > ? ORDER BY id LIMIT 1"
+        oldest = [age for after in (FIRST, 0) for (age,) in self.connection.execute(first, (after,))]
         streams = self.tables.streams.values()
         return Level(
             rows=self.tables.rows,
             samples=self.tables.samples,
             readings=sum(stream.pending for stream in streams),
             bytes=(self._pragma("page_count") - self._pragma("freelist_count")) * schema.PAGE_BYTES,
-            oldest_age_s=max(0, self.age_ms - oldest[0]) / 1000 if oldest else 0.0,
+            oldest_age_s=max(0, self.age_ms - min(oldest)) / 1000 if oldest else 0.0,
             dropped=sum(stream.dropped for stream in streams if stream.epoch == self.epoch),
             disk_free_bytes=shutil.disk_usage(self.path.parent).free,
+            kept_bytes=self.tables.kept_bytes,
         )
 
     def close(self) -> None:

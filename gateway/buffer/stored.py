@@ -1,8 +1,12 @@
 """What the buffer hands to the publisher: one row, a batch or a gap, as it lies on disk."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.model import Gap, Meta, Sample
+
+FIRST: Final = -(1 << 62)
+"""Less than every row's id."""
 
 
 @dataclass(frozen=True, slots=True)

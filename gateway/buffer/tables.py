@@ -13,6 +13,7 @@ class Limits:
     max_bytes: int
     when_full: str = "drop-oldest"
     max_age: float | None = None
+    keep_acked: float = 0.0
 
 
 @dataclass(slots=True)
@@ -27,12 +28,19 @@ class Stream:
     suppressed: int = 0
     acked: int = 0
     dropped: int = 0
+    resent: int = 0
     pending: int = 0
 
     @property
     def ledger(self) -> Ledger:
         """The counters as the ledger shows them."""
         return Ledger(self.sampled, self.suppressed, self.acked, self.pending, self.dropped)
+
+
+FIRST_PAST: Final = -(1 << 60)
+"""The first id of rows from before (see `past`), which come before all others: those count from 1."""
+ROW_BYTES: Final = 200
+"""What a row takes beside its blob."""
 
 
 @dataclass(slots=True)
@@ -49,6 +57,8 @@ class Row:
     to_ms: int
     age_ms: int
     size: int
+    resent: int = 0
+    """Readings that were acknowledged before and are sent again; `readings` is 0 then."""
 
 
 ROW: Final = ", ".join(column.name for column in fields(Row))
@@ -66,6 +76,7 @@ class Level:
     oldest_age_s: float = 0.0
     dropped: int = 0
     disk_free_bytes: int = 0
+    kept_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -89,8 +100,12 @@ class Tables:
     """The device of each topic that data was ever stored for."""
     open_gaps: dict[tuple[int, str], OpenGap] = field(default_factory=dict)
     next_row: int = 1
+    next_past: int = FIRST_PAST
+    past_rows: int = 0
     rows: int = 0
     samples: int = 0
+    kept_rows: int = 0
+    kept_bytes: int = 0
 
     def copy(self) -> "Tables":
         """Give tables that a transaction may change; a stream is copied when it is touched."""

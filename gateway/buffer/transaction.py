@@ -2,16 +2,16 @@
 
 import copy
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.buffer import bookmarks, codec, dead_letters, schema
+from gateway.buffer import bookmarks, codec, kept, schema
 from gateway.buffer.cutting import cut
-from gateway.buffer.dead_letters import Letter
-from gateway.buffer.gaps import continues, merge_gaps
-from gateway.buffer.tables import ROW, OpenGap, Row, Stream
+from gateway.buffer.gaps import continues, merge_gaps, span_of
+from gateway.buffer.ranges import first_of, ranges_of
+from gateway.buffer.stored import FIRST
+from gateway.buffer.tables import ROW, ROW_BYTES, OpenGap, Row, Stream
 from gateway.model import Batch, Gap, Meta, Sample
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 RESERVE_PAGES: Final = 64
 """Kept free for gap records, counters and inner pages, so that a full buffer can still say what it drops."""
-_ROW_BYTES: Final = 200
 _DROP_ROWS: Final = 128
 _DROP_SHARE: Final = schema.PAGE_BYTES // 256
 """A full buffer drops the 256th part of itself at a time, so that not every batch has to drop some."""
@@ -33,7 +32,9 @@ class Transaction:
         self.tables = store.tables.copy()
         self.dropped_devices: set[str] = set()
         self._store = store
-        self._execute = store.connection.execute
+        self.age_ms = store.age_ms
+        self.execute = store.connection.execute
+        self.execute_many = store.connection.executemany
         self._touched: set[int] = set()
         self._grown: set[tuple[int, str]] = set()
         self._bookmarks: bookmarks.Changes = {}
@@ -45,16 +46,22 @@ class Transaction:
         # Once each: samples of one row may have been in several messages, each of them acknowledged.
         rows = [row for row in map(self._store.in_flight.get, set(ids)) if row is not None]
         for row in rows:
-            stream = self._touch(row.stream)
+            stream = self.touch(row.stream)
             stream.acked += row.readings
-            self._leave(stream, row)
-        self._delete([row.id for row in rows])
+            stream.resent += row.resent
+            self.leave(stream, row)
+        ranges = ranges_of(row.id for row in rows)
+        if self._store.limits.keep_acked:
+            kept.keep(self, rows, ranges)
+            self.delete(ranges, tables=("batches",))
+        else:
+            self.delete(ranges)
 
     # New batches come.
 
     def append(self, batch: Batch) -> None:
         """Number and store the batch's gaps and samples, and count its readings."""
-        self._meta_id(batch.meta)  # before any seq is given: it may have to make room
+        self.meta_id(batch.meta)  # before any seq is given: it may have to make room
         stream = self._stream_of(batch.meta.device)
         if stream.next_seq == 1 and self._store.identity.succeeds:
             self.record_gap(stream, batch.meta, Gap(self.now_ms, "buffer-lost", self._lost(stream.device)))
@@ -75,7 +82,7 @@ class Transaction:
 
     def _append_samples(self, stream: Stream, meta: Meta, samples: tuple[Sample, ...]) -> None:
         try:
-            pieces = [piece for sample in samples for piece in cut(meta, sample)]
+            pieces = cut(meta, samples)
             frame = codec.pack(meta, pieces)
         except codec.UNSTORABLE as error:
             self._refuse(stream, meta, samples, "not-storable", {"error": str(error)})
@@ -106,12 +113,12 @@ class Transaction:
         """Give the stream's next seqs to what is in the frame, and store it; give the row's id."""
         row, seq = self.tables.next_row, stream.next_seq
         blob = codec.seal(frame, epoch=stream.epoch, device=stream.device, seq=seq)
-        self._execute(
-            "INSERT INTO batches VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            (row, stream.id, self._meta_id(meta), seq, samples, readings, *span, self._store.age_ms, len(blob),
+        self.execute(
+            "INSERT INTO batches VALUES (?,?,?,?,?,?,?,?,?,?,?,0)",
+            (row, stream.id, self.meta_id(meta), seq, samples, readings, *span, self.age_ms, len(blob),
              blob if is_gap else None),
         )  # fmt: skip
-        self._execute("INSERT INTO blobs VALUES (?, ?)", (row, blob))
+        self.execute("INSERT INTO blobs VALUES (?, ?)", (row, blob))
         self.tables.next_row += 1
         self.tables.rows += 1
         self.tables.samples += samples
@@ -141,8 +148,8 @@ class Transaction:
         stream = self.tables.streams[gap.stream]
         frame = codec.pack_gap(gap.gap)
         blob = codec.seal(frame, epoch=stream.epoch, device=stream.device, seq=gap.seq)
-        self._execute("UPDATE batches SET gap = ? WHERE id = ?", (blob, gap.row))
-        self._execute("UPDATE blobs SET blob = ? WHERE id = ?", (blob, gap.row))
+        self.execute("UPDATE batches SET gap = ? WHERE id = ?", (blob, gap.row))
+        self.execute("UPDATE blobs SET blob = ? WHERE id = ?", (blob, gap.row))
 
     # What gives way.
 
@@ -151,43 +158,37 @@ class Transaction:
         for reason in {why for _, why in rows}:
             self._drop([row for row, why in rows if why == reason], reason)
 
-    def set_aside(self, rows: Iterable[tuple[Row, Sequence[Letter]]]) -> None:
-        """Take out rows that the broker has, but for some letters: they are kept, and dropped to the ledger."""
-        for row, letters in rows:
-            stream = self._touch(row.stream)
-            dropped = min(row.readings, sum(letter.readings for letter in letters))
-            stream.dropped += dropped
-            stream.acked += row.readings - dropped
-            self.dropped_devices.add(stream.device)
-            self._leave(stream, row)
-            dead_letters.keep(self._store.connection, self.now_ms, stream.epoch, stream.device, letters)
-            for run in dead_letters.runs(letters):
-                fields = {
-                    "first_seq": run[0].seq, "last_seq": run[-1].seq, "readings": sum(one.readings for one in run),
-                    "from": min(one.ts for one in run), "to": max(one.ts for one in run),
-                }  # fmt: skip
-                self.record_gap(stream, self._store.meta(row.meta), Gap(self.now_ms, "rejected", fields))
-            self._delete([row.id])
-
     def expire(self) -> None:
         """Drop what has waited longer than `max_age`, in time that the gateway ran."""
+        kept.expire(self, self._store.limits.keep_acked)
         if self._store.limits.max_age is None:
             return
-        horizon = self._store.age_ms - int(self._store.limits.max_age * 1000)
+        horizon = self.age_ms - int(self._store.limits.max_age * 1000)
         # Ages ascend with ids, so the oldest rows tell: nothing scans a million rows to find that none is due.
-        while rows := [row for row in self._oldest() if row.age_ms < horizon]:
-            self._drop(rows, "expired")
+        for after in (FIRST, 0):  # rows from before first, then all others: each by themselves
+            while rows := [row for row in self._oldest(after) if row.age_ms < horizon]:
+                self._drop(rows, "expired")
 
     def _make_room(self, frame_bytes: int) -> bool:
         """Let the oldest batches give way until a row fits; False if that is not allowed, or not enough."""
-        needed = frame_bytes + _ROW_BYTES  # what its pages take beyond that comes out of the reserve
+        needed = frame_bytes + ROW_BYTES  # what its pages take beyond that comes out of the reserve
         if needed > self._usable_pages * schema.PAGE_BYTES:
             return False
         while (free := self._free_bytes()) < needed:
+            if kept.give_way(self):
+                continue
             rows = self._oldest() if self._store.limits.when_full == "drop-oldest" else []
             if not rows:
                 return False
-            self._drop(_first_of(rows, max(needed - free, self._usable_pages * _DROP_SHARE)), "buffer-full")
+            self._drop(first_of(rows, max(needed - free, self._usable_pages * _DROP_SHARE)), "buffer-full")
+        return True
+
+    def has_room(self, size: int, rows: int) -> bool:
+        """Whether rows of this size fit without anything giving way that was not delivered yet."""
+        needed = size + rows * ROW_BYTES
+        while self._free_bytes() < needed:
+            if not kept.give_way(self):
+                return False
         return True
 
     @property
@@ -196,30 +197,35 @@ class Transaction:
 
     def _free_bytes(self) -> int:
         page_count, free = (
-            int(self._execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count")
+            int(self.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count")
         )
         return (self._usable_pages - page_count + free) * schema.PAGE_BYTES
 
-    def _oldest(self) -> list[Row]:
+    def _oldest(self, after: int = FIRST) -> list[Row]:
         """Give the oldest batches that may be dropped, some at a time."""
         # More than are wanted, since those in flight at the head of the queue must stay.
         limit = _DROP_ROWS + len(self._store.in_flight)
-        query = f"SELECT {ROW} FROM batches WHERE gap IS NULL ORDER BY id LIMIT ?"  # noqa: S608 -- our own words only
-        rows = (Row(*row) for row in self._execute(query, (limit,)))
+        query = f"SELECT {ROW} FROM batches WHERE id > ? AND gap IS NULL ORDER BY id LIMIT ?"  # noqa: S608 -- ours
+        rows = (Row(*row) for row in self.execute(query, (after, limit)))
         return [row for row in rows if row.id not in self._store.in_flight][:_DROP_ROWS]
 
     def _drop(self, rows: list[Row], reason: str) -> None:
         for row in rows:
-            stream = self._touch(row.stream)
+            stream = self.touch(row.stream)
             stream.dropped += row.readings
             self.dropped_devices.add(stream.device)
-            self._leave(stream, row)
-            fields = {
-                "first_seq": row.first_seq, "last_seq": row.first_seq + row.samples - 1, "readings": row.readings,
-                "from": row.from_ms, "to": row.to_ms,
-            }  # fmt: skip
-            self.record_gap(stream, self._store.meta(row.meta), Gap(self.now_ms, reason, fields))
-        self._delete([row.id for row in rows])
+            self.leave(stream, row)
+            if not row.resent:  # which was delivered once: that it does not go again is no loss
+                self.tell(stream, self._store.meta(row.meta), Gap(self.now_ms, reason, span_of(row)))
+        self.delete(ranges_of(row.id for row in rows))
+
+    def tell(self, stream: Stream, meta: Meta, gap: Gap) -> None:
+        """Let a gap record tell of what a stream lost, in the present epoch."""
+        if stream.epoch == self._store.epoch:
+            self.record_gap(stream, meta, gap)
+        else:  # which gives no seqs any more: what this file knows of its last one may be out of date
+            told = replace(gap, fields={"previous_epoch": stream.epoch, **gap.fields})
+            self.append(Batch(meta, (), 0, gaps=(told,)))
 
     # The books.
 
@@ -228,16 +234,16 @@ class Transaction:
         for key in list(self._grown):
             self._write_grown(key)
         bookmarks.write(self._store.connection, self._store.epoch, self._bookmarks)
-        self._store.connection.executemany(
-            "UPDATE streams SET next_seq=?, sampled=?, suppressed=?, acked=?, dropped=?, committed_ms=?, age_ms=?"
-            " WHERE id=?",
+        self.execute_many(
+            "UPDATE streams SET next_seq=?, sampled=?, suppressed=?, acked=?, dropped=?, resent=?, committed_ms=?,"
+            " age_ms=? WHERE id=?",
             [
-                (s.next_seq, s.sampled, s.suppressed, s.acked, s.dropped, self.now_ms, self._store.age_ms, s.id)
+                (s.next_seq, s.sampled, s.suppressed, s.acked, s.dropped, s.resent, self.now_ms, self.age_ms, s.id)
                 for s in map(self.tables.streams.__getitem__, sorted(self._touched))
             ],
         )
 
-    def _touch(self, stream_id: int) -> Stream:
+    def touch(self, stream_id: int) -> Stream:
         """Give this transaction's own copy of a stream's counters."""
         if stream_id not in self._touched:
             self._touched.add(stream_id)
@@ -247,54 +253,47 @@ class Transaction:
     def _stream_of(self, device: str) -> Stream:
         known = self.tables.stream_ids.get(device)
         if known is not None:
-            return self._touch(known)
-        epoch = self._store.epoch
+            return self.touch(known)
+        stream = self.new_stream(self._store.epoch, device)
+        self.tables.stream_ids[device] = stream.id
+        return stream
+
+    def new_stream(self, epoch: str, device: str) -> Stream:
+        """Begin to number a device's samples in an epoch."""
         stream_id = max(self.tables.streams, default=0) + 1
-        self._execute(
-            "INSERT INTO streams VALUES (?, ?, ?, 1, 0, 0, 0, 0, ?, ?)",
-            (stream_id, epoch, device, self.now_ms, self._store.age_ms),
+        self.execute(
+            "INSERT INTO streams VALUES (?, ?, ?, 1, 0, 0, 0, 0, ?, ?, 0)",
+            (stream_id, epoch, device, self.now_ms, self.age_ms),
         )
         self.tables.streams[stream_id] = Stream(stream_id, epoch, device)
-        self.tables.stream_ids[device] = stream_id
-        return self._touch(stream_id)
+        return self.touch(stream_id)
 
-    def _meta_id(self, meta: Meta) -> int:
+    def meta_id(self, meta: Meta) -> int:
+        """Give the row of a meta, which is made if there is none."""
         # By all that there is to it: should tags change places under one hash, values must not change names.
         if meta not in self._store.metas:
             self._store.metas[meta] = self._find_meta(meta)
         return self._store.metas[meta]
 
     def _find_meta(self, meta: Meta) -> int:
-        self._execute("INSERT OR REPLACE INTO topics VALUES (?, ?)", (meta.topic, meta.device))
+        self.execute("INSERT OR REPLACE INTO topics VALUES (?, ?)", (meta.topic, meta.device))
         self.tables.topics[meta.topic] = meta.device
         blob = codec.pack_meta(meta)
-        found = self._execute("SELECT id FROM metas WHERE blob = ?", (blob,)).fetchone()
+        found = self.execute("SELECT id FROM metas WHERE blob = ?", (blob,)).fetchone()
         if found is not None:
             return int(found[0])
         self._make_room(len(blob))
-        cursor: sqlite3.Cursor = self._execute("INSERT INTO metas(blob) VALUES (?)", (blob,))
+        cursor: sqlite3.Cursor = self.execute("INSERT INTO metas(blob) VALUES (?)", (blob,))
         return int(cursor.lastrowid or 0)
 
-    def _leave(self, stream: Stream, row: Row) -> None:
+    def leave(self, stream: Stream, row: Row) -> None:
+        """Count a row as gone."""
         stream.pending -= row.readings
         self.tables.rows -= 1
+        self.tables.past_rows -= row.id < 0
         self.tables.samples -= row.samples
 
-    def _delete(self, ids: list[int]) -> None:
-        ranges = _ranges(sorted(ids))
-        for table in ("batches", "blobs"):
-            delete = f"DELETE FROM {table} WHERE id BETWEEN ? AND ?"  # noqa: S608 -- our own words only
-            self._store.connection.executemany(delete, ranges)
-
-
-def _first_of(rows: list[Row], size: int) -> list[Row]:
-    """Give as many of the rows, and no more, as hold `size` bytes together."""
-    before = accumulate((row.size + _ROW_BYTES for row in rows), initial=0)
-    return [row for row, held in zip(rows, before, strict=False) if held < size]
-
-
-def _ranges(ids: list[int]) -> list[tuple[int, int]]:
-    """Join ascending ids into closed ranges without holes."""
-    breaks = [index for index, (left, right) in enumerate(pairwise(ids), 1) if right != left + 1]
-    bounds = [0, *breaks, len(ids)]
-    return [(ids[start], ids[end - 1]) for start, end in pairwise(bounds) if start < end]
+    def delete(self, ranges: list[tuple[int, int]], tables: tuple[str, ...] = ("batches", "blobs")) -> None:
+        """Delete rows by ranges of ids."""
+        for table in tables:
+            self.execute_many(f"DELETE FROM {table} WHERE id BETWEEN ? AND ?", ranges)  # noqa: S608 -- our own words

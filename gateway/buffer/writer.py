@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gateway.buffer import schema
+from gateway.buffer import folder, schema
 from gateway.buffer.opening import open_store
 from gateway.buffer.store import Store
 from gateway.buffer.tables import Limits
@@ -36,9 +36,9 @@ class Writer:
 
     def __init__(self, path: Path, limits: Limits, machine_id: str | None) -> None:
         self.drops: Counter[str] = Counter()
-        self._path = path
+        self.path = path
         self._limits = limits
-        self._machine_id = machine_id
+        self.machine_id = machine_id
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="buffer")
         self._running: dict[asyncio.Future[Any], float] = {}
         self._damage: Exception | None = None
@@ -82,10 +82,10 @@ class Writer:
         try:
             return work()
         except (sqlite3.Error, OSError) as error:
-            raise _storage_error(self._path, error) from error
+            raise _storage_error(self.path, error) from error
 
     def _open(self) -> None:
-        self.store = open_store(self._path, self._limits, self._machine_id)
+        self.store = open_store(self.path, self._limits, self.machine_id)
         if self.store.identity.why is not None:
             log.warning("buffer: %s; epoch %s begins", self.store.identity.why, self.store.epoch)
 
@@ -108,15 +108,15 @@ class Writer:
         if self._aside is None:
             with contextlib.suppress(sqlite3.Error):
                 damaged.connection.close()
-            self._aside = schema.set_aside(self._path)
-        self.store = open_store(self._path, self._limits, self._machine_id)
+            self._aside = folder.set_aside(self.path)
+        self.store = open_store(self.path, self._limits, self.machine_id)
         # Ids go on from where they were: the publisher's place in the queue is one of them.
         self.store.tables.next_row = damaged.tables.next_row
         self.store.last_seqs = {**damaged.last_seqs, **damaged.present_seqs()}
         self.drops.update(damaged.ledgers().keys())
         log.error(
             "buffer: %s is damaged (%s), it was set aside as %s; epoch %s begins",
-            self._path, damage, self._aside.name, self.store.epoch,
+            self.path, damage, self._aside.name, self.store.epoch,
         )  # fmt: skip
         self._damage = self._aside = None
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from typing import Final, NoReturn
 
-from gateway.buffer.stored import Stored
+from gateway.buffer.stored import FIRST, Stored
 from gateway.config.mqtt import MqttSection
 from gateway.errors import PublishError, StorageError
 from gateway.model import MqttState
@@ -32,7 +32,7 @@ class Connection:
     def __init__(self, feed: Feed, session: MqttSession, pace: Pace, name: str, *, retry_refused: float) -> None:
         self._feed = feed
         self._session = session
-        self._boundary = feed.rows.last_id
+        self._boundary, self._past = feed.rows.last_id, feed.rows.past
         grants, section = session.grants, feed.section
         self._pace = pace
         self._window = Window(min(section.max_inflight, grants.receive_maximum), self._observe, pace.admit)
@@ -42,7 +42,7 @@ class Connection:
             session, self._window, feed.rows, self._holds, feed.component, self._trials, self._exceeded
         )
         self.announcements = Announcements(feed, session, self._window, name)
-        self._backlog = self._lane(Priority.BACKLOG, after=0, upto=self._boundary, patience=0.0)
+        self._backlog = self._lane(Priority.BACKLOG, after=FIRST, upto=self._boundary, patience=0.0)
         self._live = self._lane(Priority.LIVE, after=self._boundary, upto=None, patience=section.flush_interval)
 
     async def run(self) -> NoReturn:
@@ -85,6 +85,7 @@ class Connection:
             group.create_task(self._live.run(), name="mqtt: live")
             group.create_task(self._backlog.run(), name="mqtt: backlog")
             group.create_task(self._watch_buffer(), name="mqtt: new rows")
+            group.create_task(self._watch_past(), name="mqtt: rows from before")
             await self._retire()
 
     def _lane(self, priority: Priority, *, after: int, upto: int | None, patience: float) -> Lane:
@@ -118,6 +119,13 @@ class Connection:
             await self._feed.rows.wait(seen)
             seen = self._feed.rows.last_id
             self._live.wake()
+
+    async def _watch_past(self) -> None:
+        seen = self._past
+        while True:
+            await self._feed.rows.wait_for_past(seen)
+            seen = self._feed.rows.past
+            self._backlog.rewind()
 
     async def _retire(self) -> None:
         """Clear what is retained about devices that are gone, once their backlog is out."""

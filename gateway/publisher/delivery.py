@@ -31,6 +31,13 @@ class Rows(Protocol):
     def last_id(self) -> int:
         """Id of the newest row on disk."""
 
+    @property
+    def past(self) -> int:
+        """How often rows from before came in, which come before all others."""
+
+    async def wait_for_past(self, seen: int) -> None:
+        """Return when `past` is more than `seen`."""
+
     async def take(
         self, after: int, upto: int | None = None, *, readings: int = 5000, skip_topics: Collection[str] = ()
     ) -> list[Stored]:

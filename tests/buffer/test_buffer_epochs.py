@@ -9,11 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from buffer_cases import ROOMY, assert_lawful, batch_of, commit, gaps, open_at, seqs, take_all
+from buffer_cases import ROOMY, assert_lawful, batch_of, commit, gaps, open_at, ranges, seqs, take_all
 
-from gateway.buffer import open_buffer, read_machine_id, schema
+from gateway.buffer import folder, open_buffer, read_machine_id, schema
 from gateway.buffer.store import Store
 from gateway.errors import StorageError
+
+VERSION_1 = Path(__file__).with_name("version-1.sqlite")
+"""Four batches of press-1, written by the first version, of which the broker has the first."""
 
 
 @pytest.fixture
@@ -98,13 +101,67 @@ def test_a_file_of_another_gateway_keeps_its_batches_and_begins_an_epoch(tmp_pat
     assert_succeeds(store, previous=epoch)
 
 
-def test_another_machine_id_begins_an_epoch_and_pending_samples_keep_theirs(path: Path) -> None:
+def test_a_copy_of_a_disk_begins_an_epoch_and_leaves_what_waits_to_the_machine_that_wrote_it(path: Path) -> None:
     epoch = filled(path, machine_id="one")
+    before = path.read_bytes()
     store = open_at(path, machine_id="two")
-    assert [(row.epoch, row.first_seq) for row in take_all(store)] == [(epoch, 1), (epoch, 2), (epoch, 3)]
+    assert take_all(store) == []
+    (aside,) = set_asides(path)
+    assert aside.read_bytes() == before
     assert_succeeds(store, previous=epoch, last_seq=3)
     store.close()
     assert open_at(path, machine_id="two").epoch == store.epoch
+
+
+def test_a_copy_without_its_marker_still_names_the_epoch_before(path: Path) -> None:
+    epoch = filled(path, machine_id="one")
+    path.with_name("buffer.db.epoch").unlink()
+    assert_succeeds(open_at(path, machine_id="two"), previous=epoch, last_seq=3)
+
+
+def test_a_missing_wal_begins_an_epoch_and_keeps_what_the_file_itself_holds(path: Path) -> None:
+    """What was stored last had seqs that the file does not know of: they must not be given again."""
+    store = open_at(path)
+    commit(store, batch_of("press-1"), batch_of("press-1"))
+    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    commit(store, batch_of("press-1"))
+    lost = path.parent / "lost"
+    lost.mkdir()
+    shutil.copy(path, lost / "buffer.db")
+    shutil.copy(path.with_name("buffer.db.epoch"), lost)
+    store.close()
+    anew = open_at(lost / "buffer.db")
+    assert [(row.epoch, row.first_seq) for row in take_all(anew)] == [(store.epoch, 1), (store.epoch, 2)]
+    assert_succeeds(anew, previous=store.epoch)
+
+
+def test_what_is_dropped_of_an_earlier_epoch_is_told_in_the_present_one(path: Path) -> None:
+    """The earlier one gives no seqs any more: others may have been given that this file does not know of."""
+    epoch = filled(path, batches=2)
+    folder.write_marker(path, "another")
+    store = open_at(path)
+    store.connection.execute("UPDATE blobs SET blob = zeroblob(length(blob))")
+    assert take_all(store) == []
+    commit(store)
+    rows = take_all(store)
+    assert {row.epoch for row in rows} == {store.epoch}
+    corrupt = [gap for gap in gaps(rows) if gap.reason == "corrupt"]
+    assert [(gap.fields["previous_epoch"], *ranges([gap])) for gap in corrupt] == [(epoch, (1, 2))]
+    assert_lawful(store)
+
+
+def test_a_file_of_version_1_is_brought_up_to_date_with_all_that_is_in_it(path: Path) -> None:
+    shutil.copy(VERSION_1, path)
+    store = open_at(path)
+    assert (store.identity.why, store.epoch) == (None, "0ldf11e5")
+    rows = take_all(store)
+    assert seqs(rows, "press-1") == [2, 3, 4]
+    assert [sample.values for row in rows[:1] for sample in row.samples] == [(0.5, 0.5, 0.5)]
+    assert store.ledgers()["press-1"].acked == 3
+    commit(store, batch_of("press-1"), acked=[row.id for row in rows])
+    store.close()
+    assert path.read_bytes()[60:64] == schema.SCHEMA_VERSION.to_bytes(4, "big")
+    assert seqs(take_all(open_at(path)), "press-1") == [5]
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "one"), ("one", None), (None, None), ("one", "one")])
@@ -153,13 +210,13 @@ def test_another_programs_database_is_set_aside_byte_for_byte(tmp_path: Path, pa
 def test_a_file_of_a_newer_version_is_set_aside_untouched(path: Path) -> None:
     epoch = filled(path)
     with closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version=2")
+        newer.execute(f"PRAGMA user_version={schema.SCHEMA_VERSION + 1}")
     before = path.read_bytes()
     store = open_at(path)
     (aside,) = set_asides(path)
     assert aside.read_bytes() == before
     assert store.identity.why is not None
-    assert "version 2" in store.identity.why
+    assert f"version {schema.SCHEMA_VERSION + 1}" in store.identity.why
     assert_succeeds(store, previous=epoch)
 
 
@@ -181,8 +238,8 @@ def test_a_zeroed_page_found_after_an_unclean_end_begins_an_epoch(path: Path) ->
 
 def test_a_crash_between_setting_aside_and_the_first_commit_is_still_told(path: Path) -> None:
     path.write_bytes(b"garbage")
-    schema.write_marker(path, "")
-    schema.set_aside(path)
+    folder.write_marker(path, "")
+    folder.set_aside(path)
     assert_succeeds(open_at(path), previous=None)
 
 
@@ -199,7 +256,7 @@ def test_a_crash_before_the_marker_of_a_new_epoch_is_still_told(path: Path) -> N
     epoch = filled(path)
     path.unlink()
     open_at(path).close()
-    schema.write_marker(path, epoch)
+    folder.write_marker(path, epoch)
     assert_succeeds(open_at(path), previous=epoch)
 
 

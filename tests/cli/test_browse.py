@@ -47,7 +47,7 @@ async def test_a_server_is_listed_with_values_types_and_units(shell: Shell, robo
     assert outcome.code == 0, outcome.err
     speed = next(line for line in outcome.out.splitlines() if line.startswith("Robot.Axis1.Speed"))
     assert "s=Robot.Axis1.Speed" in speed
-    assert "Double  deg/s" in speed
+    assert "\tDouble\tdeg/s" in speed
     assert len(outcome.out.splitlines()) == 3
 
 
@@ -59,18 +59,6 @@ async def test_depth_and_start_bound_what_is_shown(shell: Shell, robot: str) -> 
     assert not any("." in each["path"] for each in found)
 
 
-async def test_the_yaml_is_a_configs_tags(shell: Shell, robot: str, tmp_path: Path) -> None:
-    outcome = await shell("browse", robot, "--insecure", "--include", "*.Speed", "--yaml")
-    tags = yaml.safe_load(outcome.out)
-    assert tags[0] == {
-        "name": "Robot.Axis1.Speed",
-        "node": "nsu=urn:edge-gateway:simulators:robot;s=Robot.Axis1.Speed",
-        "unit": "deg/s",
-    }
-    (tmp_path / "gateway.yaml").write_text(config(robot, tmp_path, tags=tags))
-    assert (await shell("check", "-c", "gateway.yaml")).code == 0
-
-
 async def test_an_unknown_server_is_not_trusted_and_not_browsed(shell: Shell, robot: str) -> None:
     outcome = await shell("browse", robot, "--pki-dir", "pki")
     assert outcome.code == 1
@@ -79,9 +67,51 @@ async def test_an_unknown_server_is_not_trusted_and_not_browsed(shell: Shell, ro
 
 
 async def test_wrong_use_is_a_sentence(shell: Shell, robot: str) -> None:
-    assert "is no opc.tcp:// address" in (await shell("browse", "robot-1")).err
+    assert "is no opc.tcp:// address; for a device" in (await shell("browse", "robot-1")).err
     assert "clear" in (await shell("browse", robot, "--insecure", "--username", "gateway", said=b"x\n")).err
     assert "node id" in (await shell("browse", robot, "--insecure", "--from", "b=A")).err
+
+
+async def test_structures_enumerations_and_times_are_shown_as_they_are_sent(shell: Shell, robot: str) -> None:
+    outcome = await shell("browse", robot, "--insecure", "--include", "*.Mode", "--include", "*.Pose", "--json")
+    mode, pose = (json.loads(line) for line in outcome.out.splitlines())
+    assert (mode["type"], pose["type"]) == ("RobotMode", "RobotPose")
+    assert isinstance(mode["value"], str)
+    assert set(pose["value"]) == {"X", "Y", "Closed", "Program"}
+    outcome = await shell("browse", robot, "--insecure", "--include", "*.StartedAt")
+    assert outcome.out.split("\t")[2].endswith("Z")
+
+
+async def test_a_tree_has_the_branches_that_lead_to_what_is_wanted(shell: Shell, robot: str) -> None:
+    outcome = await shell("browse", robot, "--insecure", "--tree", "--include", "*.Closed")
+    assert outcome.out.splitlines() == [
+        "└── Robot  ns=2;s=Robot",
+        "    └── Gripper  ns=2;s=Robot.Gripper",
+        f"        └── Closed  {closed(outcome.out)}  Boolean  ns=2;s=Robot.Gripper.Closed",
+        "ns=2 is nsu=urn:edge-gateway:simulators:robot",
+    ]
+
+
+async def test_a_tree_says_which_branches_it_did_not_open(shell: Shell, robot: str) -> None:
+    outcome = await shell("browse", robot, "--insecure", "--tree", "--depth", "1")
+    assert "Axis1" not in outcome.out
+    assert "3 branches were not opened: give --depth" in outcome.err
+
+
+async def test_what_matches_nothing_is_told_with_a_path_that_would(shell: Shell, robot: str) -> None:
+    outcome = await shell("browse", robot, "--insecure", "--include", "Speed")
+    assert outcome.code == 1
+    assert "compared with the whole path: one is 'Robot.Counter' here" in outcome.err
+
+
+async def test_whoever_reads_only_the_first_line_is_left_in_peace(robot: str) -> None:
+    command = f"'{sys.executable}' -m gateway browse {robot} --insecure | head -1"
+    head = await asyncio.create_subprocess_shell(
+        command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(head.communicate(), WITHIN_S)
+    assert len(out.splitlines()) == 1
+    assert err == b""
 
 
 async def test_a_running_gateways_session_is_used_and_knows_the_tags_it_found(
@@ -104,6 +134,11 @@ async def test_a_running_gateways_session_is_used_and_knows_the_tags_it_found(
             ("Axis1.Speed", "good"),
             ("Axis2.Speed", "good"),
         ]
+
+
+def closed(tree: str) -> str:
+    """Whether the gripper is closed now."""
+    return "true" if "true" in tree else "false"
 
 
 def config(endpoint: str, folder: Path, **keys: object) -> str:

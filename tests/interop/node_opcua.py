@@ -70,10 +70,13 @@ class NodeServer:
         assert "failed" not in answer, answer["failed"]
         return answer["done"]
 
-    async def add(self, **variables: tuple[Any, ...]) -> None:
-        """Make variables: name=(type, value), or name=(type, elements, lengths of a matrix)."""
+    async def add(self, **variables: tuple[Any, ...] | dict[str, Any]) -> None:
+        """Make variables: name=(type, value), (type, elements, lengths of a matrix), or what opcua_nodes.js takes."""
         keys = ("type", "value", "shape")
-        given = [{"name": name, **dict(zip(keys, each, strict=False))} for name, each in variables.items()]
+        given = [
+            {"name": name, **(each if isinstance(each, dict) else dict(zip(keys, each, strict=False)))}
+            for name, each in variables.items()
+        ]
         await self.order("add", variables=given)
 
     async def set(self, **values: Any) -> None:

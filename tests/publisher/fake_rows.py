@@ -13,6 +13,7 @@ class FakeRows:
 
     def __init__(self) -> None:
         self.last_id = 0
+        self.past = 0
         self.rows: dict[int, Stored] = {}
         self.in_flight: set[int] = set()
         self.acknowledged: list[int] = []
@@ -36,6 +37,10 @@ class FakeRows:
         row = self.rows[self.last_id] = Stored(self.last_id, epoch, meta, first_seq, samples, readings)
         _pulse(self._grown)
         return row
+
+    async def wait_for_past(self, seen: int) -> None:
+        while self.past <= seen:
+            await self._grown.wait()
 
     async def take(
         self, after: int, upto: int | None = None, *, readings: int = 5000, skip_topics: Collection[str] = ()

@@ -1,10 +1,12 @@
 """The publisher with the real buffer: what is on disk arrives, and the ledger agrees with the broker."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
-from gateway.buffer import Limits, open_buffer
+from gateway.buffer import Limits, dead_letters, open_buffer
 from gateway.model import Batch, MqttState
 from tests.broker import Broker, require_mosquitto
 from tests.publisher.line import Line, meta, read, sample, samples, section
@@ -85,9 +87,10 @@ async def test_a_sample_that_is_refused_for_itself_is_kept_and_a_gap_tells_of_it
                 assert await buffer.append(batch)
             await broker.until(lambda: any(b"rejected" in one.payload for one in broker.on("/data")))
             await line.publisher.drain(30)
-        (kept,) = await buffer.dead_letters()
         ledger = buffer.ledgers["press-1"]
         committing.cancel()
+    with contextlib.closing(sqlite3.connect(tmp_path / "buffer.db")) as connection:
+        (kept,) = dead_letters.read(connection)
     told = [one for data in broker.on("/data") for one in json.loads(data.payload)["samples"]]
     (gap,) = [one["gap"] for one in told if "gap" in one]
     assert (gap["reason"], gap["first_seq"], gap["last_seq"], gap["readings"]) == ("rejected", 16, 16, 1)

@@ -2,20 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
 from gateway.buffer.dead_letters import Letter
 from gateway.buffer.stored import Stored
-from gateway.model import Gap, Meta, Sample, Value
+from gateway.model import FLOAT32, Gap, Meta, Sample, Value
 from gateway.publisher.payload import Message
 from gateway.publisher.payload.coding import compress
 from gateway.publisher.payload.floats import shortest
 
 VERSION: Final = 1
-_FLOAT32: Final = "f"
 _NO_LIMITS: Final[Mapping[int, int]] = {}
 _PACKET_OVERHEAD: Final = 64
 """What an MQTT packet adds to topic and payload, generously: headers, lengths, packet id and properties."""
@@ -90,21 +88,16 @@ def _names(meta: Meta, columns: Sequence[int]) -> Iterable[str]:
 
 
 def _values(meta: Meta, sample: Sample) -> Sequence[Value]:
-    if not _has_float32(meta):
+    if not meta.has_float32:
         return sample.values
     codes = meta.codes
-    places = [place for place, column in enumerate(sample.columns) if codes[column] == _FLOAT32]
+    places = [place for place, column in enumerate(sample.columns) if codes[column] == FLOAT32]
     if len(places) == len(sample.values):
         return shortest(sample.values)
     values = list(sample.values)
     for place, value in zip(places, shortest([values[place] for place in places]), strict=True):
         values[place] = value
     return values
-
-
-@lru_cache(maxsize=64)
-def _has_float32(meta: Meta) -> bool:
-    return _FLOAT32 in meta.codes
 
 
 def _head(row: Stored, gateway: str, historical: bool) -> bytes:

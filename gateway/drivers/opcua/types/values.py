@@ -26,12 +26,9 @@ from gateway.drivers.opcua.types.data_value import (
     status_name,
 )
 from gateway.drivers.opcua.types.float32 import shortest
+from gateway.drivers.opcua.types.plain import EPOCH_MS, LAST_TICK, plain
 from gateway.model import Value
 
-_EPOCH_MS: Final = 11_644_473_600_000
-"""Milliseconds from 1601-01-01, where OPC UA's DateTime begins, to 1970-01-01."""
-_LAST_TICK: Final = 2_650_467_743_990_000_000
-"""9999-12-31T23:59:59 in 100 ns since 1601: that and everything later stand for "no end" (OPC 10000-6 5.2.2.5)."""
 _DEEPEST: Final = 8
 _BINARY_BODY: Final = 1
 _CUT_SHORT: Final = "the message ends before its values do"
@@ -55,6 +52,8 @@ def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
 
     Raises struct.error, IndexError, ValueError or the library's UaError if the bytes are none.
     """
+    if (found := plain(data, at)) is not None:
+        return found
     mask = data[at]
     at += 1
     value: Value | Unusable = NO_VALUE
@@ -82,7 +81,7 @@ def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
 def _instant(data: bytes, at: int) -> tuple[int, int] | tuple[None, None]:
     """Read a timestamp, in ms and as it stands there; the two ends of the range mean that there is none."""
     (ticks,) = _INT64.unpack_from(data, at)
-    return (ticks // 10_000 - _EPOCH_MS, ticks) if 0 < ticks < _LAST_TICK else (None, None)
+    return (ticks // 10_000 - EPOCH_MS, ticks) if 0 < ticks < LAST_TICK else (None, None)
 
 
 def variant(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
@@ -180,7 +179,7 @@ def _text(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
 
 def _datetime(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
     (ticks,) = _INT64.unpack_from(data, at)
-    return (min(ticks, _LAST_TICK) // 10_000 - _EPOCH_MS if ticks > 0 else NO_VALUE), at + 8
+    return (min(ticks, LAST_TICK) // 10_000 - EPOCH_MS if ticks > 0 else NO_VALUE), at + 8
 
 
 def _guid(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:

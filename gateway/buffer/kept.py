@@ -1,0 +1,99 @@
+"""Acknowledged rows that stay for `buffer resend`: the first to go when room is needed, or when their time is over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.buffer import past
+from gateway.buffer.tables import ROW_BYTES, Row
+
+if TYPE_CHECKING:
+    from gateway.buffer.transaction import Transaction
+
+_ROWS: Final = 128
+_MOST_EXPIRED: Final = 32
+"""How many times `_ROWS` leave in one commit: a shorter `keep_acked` must not stop the next one for seconds."""
+_RESENT: Final = 512
+_COPY: Final = """
+INSERT INTO kept(row, stream, meta, first_seq, samples, readings, from_ms, to_ms, age_ms, size, gap)
+SELECT id, stream, meta, first_seq, samples, readings + resent, from_ms, to_ms, ?, size, gap
+FROM batches WHERE id BETWEEN ? AND ? ORDER BY id
+"""
+_CHOSEN: Final = """
+SELECT kept.id, row, stream, meta, first_seq, samples, readings, from_ms, to_ms, size, gap
+FROM kept JOIN streams ON streams.id = stream
+WHERE kept.id > ? AND kept.id <= ? AND device = ? AND to_ms >= ? AND from_ms <= ? ORDER BY kept.id LIMIT ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is to be sent again: of one device, what lies between two instants, ms; of what was kept up to `upto`."""
+
+    device: str
+    from_ms: int
+    to_ms: int
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """How far a resend came, and how much it sent again; `after` is None at its end."""
+
+    after: int | None
+    samples: int
+    readings: int
+
+
+def keep(transaction: "Transaction", rows: Sequence[Row], ranges: Sequence[tuple[int, int]]) -> None:
+    """Let acknowledged rows stay; their blobs do not move."""
+    transaction.execute_many(_COPY, [(transaction.age_ms, *bounds) for bounds in ranges])
+    transaction.tables.kept_rows += len(rows)
+    transaction.tables.kept_bytes += sum(row.size + ROW_BYTES for row in rows)
+
+
+def expire(transaction: "Transaction", keep_acked: float) -> None:
+    """Forget what was acknowledged longer ago than `keep_acked` seconds, in time that the gateway ran."""
+    horizon = transaction.age_ms - int(keep_acked * 1000)
+    for _ in range(_MOST_EXPIRED):
+        due = [entry for entry in _oldest(transaction) if entry[3] <= horizon]
+        _forget(transaction, due)
+        if len(due) < _ROWS:
+            return
+
+
+def give_way(transaction: "Transaction") -> bool:
+    """Forget the oldest for the sake of what was not delivered yet; False if there is nothing left."""
+    oldest = _oldest(transaction)
+    _forget(transaction, oldest)
+    return bool(oldest)
+
+
+def resend(transaction: "Transaction", span: Span, after: int) -> Resent:
+    """Let some more of a span wait again, under its old names."""
+    query = (after, span.upto, span.device, span.from_ms, span.to_ms, _RESENT)
+    chosen = transaction.execute(_CHOSEN, query).fetchall()
+    samples = readings = 0
+    for entry in sorted(chosen, key=lambda entry: (entry[2], entry[4])):  # by device and seq
+        _, old, stream, meta, seq, count, counted, since, until, size, gap = entry
+        place, age = transaction.tables.next_past, transaction.age_ms
+        row = Row(place, stream, meta, seq, count, 0, since, until, age, size, counted)
+        past.insert(transaction, row, gap)
+        transaction.execute("INSERT INTO blobs SELECT ?, blob FROM blobs WHERE id = ?", (row.id, old))
+        samples, readings = samples + count, readings + counted
+    _forget(transaction, [(row[0], row[1], row[9], 0) for row in chosen])
+    return Resent(chosen[-1][0] if len(chosen) == _RESENT else None, samples, readings)
+
+
+def _oldest(transaction: "Transaction") -> list[tuple[int, int, int, int]]:
+    """Give id, row, size and age of those that were acknowledged first."""
+    if not transaction.tables.kept_rows:
+        return []
+    return transaction.execute("SELECT id, row, size, age_ms FROM kept ORDER BY id LIMIT ?", (_ROWS,)).fetchall()
+
+
+def _forget(transaction: "Transaction", entries: Sequence[tuple[int, int, int, int]]) -> None:
+    transaction.execute_many("DELETE FROM kept WHERE id = ?", [(entry[0],) for entry in entries])
+    transaction.execute_many("DELETE FROM blobs WHERE id = ?", [(entry[1],) for entry in entries])
+    transaction.tables.kept_rows -= len(entries)
+    transaction.tables.kept_bytes -= sum(entry[2] + ROW_BYTES for entry in entries)

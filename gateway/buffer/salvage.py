@@ -1,0 +1,146 @@
+"""What files that were set aside still hold, taken over into the buffer beside its work, in a thread of its own."""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from gateway.buffer import folder, past, schema
+from gateway.buffer.store import Store
+from gateway.buffer.stored import FIRST
+from gateway.buffer.wreck import END, Wreck
+from gateway.buffer.writer import Writer
+from gateway.errors import StorageError
+from gateway.supervisor import now_ms
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+LOOK_S: Final = 5.0
+"""How often it is looked for files that were set aside."""
+PACE_S: Final = 0.1
+"""The pause between two chunks: what is read now goes first."""
+MOST_WAITING: Final = 2000
+"""Rows that were taken over and wait for the broker; the file that was set aside keeps the rest meanwhile."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of a file."""
+
+    readings: int = 0
+    losses: int = 0
+
+
+class Salvage:
+    """Takes files that were set aside over, one after the other.
+
+    `committed` is notified after each commit; `stored` is called when rows were taken over. A file is deleted once
+    all that was in it is acknowledged or told as lost; one that is not ours to take over is left, and `left` says why.
+    """
+
+    def __init__(self, writer: Writer, committed: asyncio.Condition, stored: Callable[[], Awaitable[None]]) -> None:
+        self.busy = False
+        self.left: dict[str, str] = {}
+        self._path = writer.path
+        self._writer = writer
+        self._committed = committed
+        self._stored = stored
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="salvage")
+
+    async def run(self) -> None:
+        """Look for such files, and take them over, until cancelled."""
+        try:
+            while True:
+                for file in await self._in_thread(lambda: folder.set_asides(self._path)):
+                    if file.name not in self.left:
+                        with contextlib.suppress(StorageError):  # the disk: the next look tries again
+                            self.busy = True
+                            await self._take_over(file)
+                self.busy = False
+                await self._in_thread(self._forget_removed)
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _take_over(self, file: Path) -> None:
+        try:
+            wreck = await self._in_thread(lambda: self._open(file))
+        except (sqlite3.Error, OSError) as error:
+            if schema.is_damage(error):
+                self.left[file.name] = str(error)
+                log.warning("buffer: %s is left where it is: %s", file.name, error)
+            return
+        try:
+            tally = await self._empty(wreck)
+        except (sqlite3.Error, OSError) as error:
+            log.warning("buffer: %s cannot be read now: %s", file.name, error)
+            return
+        finally:
+            await asyncio.shield(self._in_thread(wreck.close))
+        await self._wait_for(0)
+        await self._in_thread(lambda: folder.clear_away(file))
+        await self._writer.run(lambda store: _forget(store, file.name))
+        log.info(
+            "buffer: %s was deleted: of what it held, %d readings came over since the start and are delivered; "
+            "of %d ranges of seqs a gap tells that they are lost", file.name, tally.readings, tally.losses,
+        )  # fmt: skip
+
+    def _open(self, file: Path) -> Wreck:
+        """Open a file that is ours to take over. Raises ForeignFileError if it is not."""
+        if schema.is_new(file):
+            raise schema.ForeignFileError("there is nothing in it")
+        wreck = Wreck(file)
+        if None not in (self._writer.machine_id, wreck.machine_id) and self._writer.machine_id != wreck.machine_id:
+            wreck.close()
+            raise schema.AnotherMachineError(wreck.epoch, {})
+        return wreck
+
+    async def _empty(self, wreck: Wreck) -> Tally:
+        """Take over all that is left in a file."""
+        after, seen = await self._writer.run(lambda store: _begun(store, wreck.name))
+        tally = Tally()
+        if after == FIRST:
+            log.info("buffer: what %s still holds is taken over", wreck.name)
+        while after < END:
+            await self._wait_for(MOST_WAITING)
+            chunk = await self._in_thread(lambda: wreck.read(after, seen))  # noqa: B023 -- awaited at once
+            taken = await self._writer.run(
+                lambda store: store.transact(lambda work: past.take_over(work, chunk), now_ms())  # noqa: B023
+            )
+            if taken:
+                after, seen = chunk.upto, chunk.seen
+                tally.readings += sum(found.row.readings for found in chunk.rows)
+                tally.losses += len(chunk.losses)
+                await self._stored()
+            await asyncio.sleep(PACE_S)
+        return tally
+
+    async def _wait_for(self, waiting: int) -> None:
+        """Wait until no more than so many rows from before wait for the broker."""
+        async with self._committed:
+            await self._committed.wait_for(lambda: self._writer.store.tables.past_rows <= waiting)
+
+    def _forget_removed(self) -> None:
+        """Somebody has taken care of a file that was left."""
+        present = {file.name for file in folder.set_asides(self._path)}
+        self.left = {name: why for name, why in self.left.items() if name in present}
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _begun(store: Store, file: str) -> tuple[int, bytes]:
+    """Tell how far a file was taken over before."""
+    row = store.connection.execute("SELECT upto, seen FROM salvages WHERE file = ?", (file,)).fetchone()
+    return (FIRST, b"") if row is None else row
+
+
+def _forget(store: Store, file: str) -> None:
+    """Forget a file that is gone."""
+    store.connection.execute("DELETE FROM salvages WHERE file = ?", (file,))
