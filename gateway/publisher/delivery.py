@@ -16,7 +16,7 @@ from gateway.publisher.mqtt import MqttSession
 from gateway.publisher.payload import Message
 from gateway.publisher.payload.json import octets
 from gateway.publisher.reasons import NO_MATCHING_SUBSCRIBERS, PublishRefusedError
-from gateway.publisher.trials import Trials
+from gateway.publisher.trials import Suspects, Trials
 from gateway.publisher.window import Priority, Window
 
 _LAST_COMMIT_S: Final = 0.5
@@ -85,6 +85,7 @@ class Delivery:
         holds: Holds,
         component: BrokerComponent,
         trials: Trials,
+        suspects: Suspects,
         exceeded: Callable[[], None],
     ) -> None:
         self._session = session
@@ -93,8 +94,10 @@ class Delivery:
         self._holds = holds
         self._component = component
         self._trials = trials
+        self._suspects = suspects
         self._exceeded = exceeded
         self._open: dict[int, _Parts] = {}
+        self._under_way: dict[int, Message] = {}
         self._delivered: list[int] = []
         self._places = 0
         self._some_delivered = asyncio.Event()
@@ -116,7 +119,13 @@ class Delivery:
             return
         acknowledged = self._session.send(f"{message.topic}/data", message.payload, coding=message.coding)
         self._trials.sent(message.topic)
+        self._under_way[id(message)] = message
         acknowledged.add_done_callback(lambda puback: self._on_puback(message, puback))
+
+    @property
+    def under_way(self) -> Sequence[Message]:
+        """The messages that the broker has not answered."""
+        return tuple(self._under_way.values())
 
     def refuse(self, message: Message, error: PublishRefusedError) -> None:
         """Take back a message whose meta the broker does not want, and hold its topic back."""
@@ -124,9 +133,9 @@ class Delivery:
         self._holds.hold(message.topic)
         self._settle(message, delivered=False)
 
-    def give_up(self, message: Message) -> None:
-        """Set a sample aside that is larger than any message the broker takes, so that it does not block the rest."""
-        self._set_aside(message, PublishRefusedError.too_large(f"{message.topic}/data", len(message.payload)))
+    def give_up(self, message: Message, error: PublishRefusedError) -> None:
+        """Set a sample aside that is not even to be sent, so that it does not block the rest."""
+        self._set_aside(message, error)
 
     async def run(self) -> None:
         """Acknowledge to the buffer what the broker has acknowledged, in groups."""
@@ -148,6 +157,10 @@ class Delivery:
             await self._window.until_tight()
             await self._buffer.acknowledge((), soon=True)
 
+    async def until_some_settled(self) -> None:
+        """Wait until the next message is settled."""
+        await self._settled.wait()
+
     async def until_settled(self, upto: int) -> None:
         """Wait until no row with id <= `upto` is on its way."""
         while any(row <= upto for row in self._open):
@@ -165,6 +178,8 @@ class Delivery:
 
     def _on_puback(self, message: Message, puback: asyncio.Future[int]) -> None:
         error = puback.exception()
+        if error is None or isinstance(error, PublishRefusedError):
+            del self._under_way[id(message)]
         if error is None:
             self._component.acknowledged(matched=puback.result() != NO_MATCHING_SUBSCRIBERS)
             self._component.accept(message.topic)
@@ -206,7 +221,9 @@ class Delivery:
                 del self._open[row]
                 if parts.refused:
                     self._buffer.release([row])
-                elif parts.letters:
+                    continue
+                self._suspects.left(row)
+                if parts.letters:
                     self._buffer.set_aside(row, parts.letters)
                     self._component.put_aside(len(parts.letters), parts.letters[-1].why)
                 else:

@@ -9,7 +9,7 @@ import pytest
 from gateway.model import Gap, MqttState
 from tests.broker import Broker, require_mosquitto
 from tests.publisher.line import Line, meta, sample, samples, section
-from tests.publisher.scripted_broker import Answer, Published, ScriptedBroker
+from tests.publisher.scripted_broker import Answer, Kick, Published, ScriptedBroker
 
 TEXT = meta(names=("text",), codes=("j",))
 
@@ -133,3 +133,48 @@ async def test_a_sample_larger_than_any_message_does_not_block_the_rest_of_its_b
     assert [one["seq"] for one in samples(consumer.messages)] == [1, 3]
     assert [letter.seq for letter in line.rows.letters] == [2]
     assert "Maximum Packet Size" in line.rows.letters[0].why
+
+
+@pytest.mark.parametrize("together", [1, 20])
+@pytest.mark.parametrize("code", [0x95, 0x99])
+async def test_a_sample_that_the_broker_ends_the_session_for_is_found_and_set_aside(code: int, together: int) -> None:
+    """P1: it does not say which message it minds; sent one by one, they tell. All others arrive."""
+
+    def answer(one: Published) -> int:
+        if one.topic.endswith("/data") and b"bad" in one.payload:
+            raise Kick(code)
+        return 0
+
+    async with ScriptedBroker(answer) as broker:
+        saw = meta("saw-2", names=("text",), codes=("j",))
+        line = Line(broker.section(), metas=[TEXT, saw])
+        texts = ["bad" if count == 12 else f"good {count}" for count in range(40)]
+        for first in range(0, 40, together):
+            line.rows.put(TEXT, *map(sample, texts[first : first + together]))
+            line.rows.put(saw, *[sample(f"good {count}") for count in range(first, first + together)])
+        async with line.running():
+            await line.rows.until_empty()
+            assert line.component.set_aside == 1
+        assert len(broker.sessions) <= 12
+    assert set(seqs(broker)) == {*range(1, 13), *range(14, 41)}
+    assert set(seqs(broker, "saw-2")) == set(range(1, 41))
+    (letter,) = line.rows.letters
+    assert (letter.seq, "ended the session each time" in letter.why) == (13, True)
+
+
+async def test_no_sample_is_blamed_for_a_link_that_breaks() -> None:
+    """P1: only a broker that says that a packet is at fault is believed."""
+    kicks = iter([None] * 6)
+
+    def answer(one: Published) -> int:
+        if one.topic.endswith("/data") and next(kicks, "enough") is None:
+            raise Kick(None)
+        return 0
+
+    async with ScriptedBroker(answer) as broker:
+        line = Line(broker.section(), metas=[TEXT])
+        line.rows.put(TEXT, sample("good"))
+        async with line.running():
+            await broker.until(lambda: len(broker.sessions) >= 3)
+    assert line.rows.letters == []
+    assert list(line.rows.rows) == [1]
