@@ -14,6 +14,7 @@ from gateway.publisher.feed import Feed, Outlet
 from gateway.publisher.lessons import Lessons
 from gateway.publisher.mqtt import ACK_TIMEOUT_S, MqttSession
 from gateway.publisher.pace import Pace
+from gateway.publisher.trials import Suspects
 from gateway.publisher.way import Way, ways
 
 RETRY_REFUSED_S: Final = 5.0
@@ -33,6 +34,7 @@ class Publisher:
         self._ways = ways(feed.section)
         self._turn = 0
         self._pace = Pace(feed.section.max_messages_per_second, feed.section.max_bytes_per_second)
+        self._suspects = Suspects()
         self._lessons = Lessons(self._pace.quota, feed.component)
         for outlet in feed.outlets.values():
             self._follow(outlet)
@@ -68,7 +70,9 @@ class Publisher:
             self._turn = 0
             self._feed.component.forget_refusals()
             self._feed.component.become(MqttState.CONNECTED)
-            self._connection = Connection(self._feed, session, self._pace, name, retry_refused=self._retry_refused)
+            self._connection = Connection(
+                self._feed, session, self._pace, self._suspects, name, retry_refused=self._retry_refused
+            )
             loop = asyncio.get_running_loop()
             began = loop.time()
             try:
