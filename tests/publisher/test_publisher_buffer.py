@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import orjson
+
 from gateway.buffer import Limits, open_buffer
 from gateway.model import Batch, MqttState
 from tests.broker import Broker, require_mosquitto
@@ -61,3 +63,36 @@ async def test_what_a_broker_outage_leaves_in_flight_is_sent_again_from_disk(tmp
             ledger = buffer.ledgers["press-1"]
             committing.cancel()
     assert (ledger.acked, ledger.pending, ledger.unaccounted) == (300, 0, 0)
+
+
+async def test_a_resend_in_the_middle_of_a_session_is_history_under_the_old_names_beside_what_is_read_now(
+    tmp_path: Path,
+) -> None:
+    """P3: (epoch, seq) names a sample for ever."""
+    with Broker(tmp_path / "broker") as broker:
+        consumer = await broker.subscribe("factory/hall-3/press-1/data")
+        async with (
+            open_buffer(tmp_path / "buffer.db", Limits(64 << 20, keep_acked=3600), 0.02) as buffer,
+            asyncio.timeout(60),
+            asyncio.TaskGroup() as group,
+        ):
+            committing = group.create_task(buffer.run(), name="buffer")
+            line = Line(section(broker), rows=buffer)
+            async with line.running():
+                await line.until(MqttState.CONNECTED)
+                await asyncio.gather(*[buffer.append(Batch(meta(), (sample(count),), 1)) for count in range(50)])
+                await consumer.until(lambda _: len(samples(consumer.messages)) == 50)
+                await line.publisher.drain(30)
+                first = samples(consumer.messages)
+                assert (await buffer.resend("press-1", 0, 1 << 50)).samples == 50
+                await buffer.append(Batch(meta(), (sample(50),), 1))
+                await consumer.until(lambda _: len(samples(consumer.messages)) == 101)
+                await line.publisher.drain(30)
+            ledger = buffer.ledgers["press-1"]
+            committing.cancel()
+    documents = [orjson.loads(message.payload) for message in consumer.messages]
+    again = [one for document in documents if document.get("historical") for one in document["samples"]]
+    assert again == first
+    assert {document["epoch"] for document in documents} == {buffer.epoch}
+    assert [one["seq"] for document in documents[-2:] for one in document["samples"] if one["seq"] > 50] == [51]
+    assert (ledger.sampled, ledger.acked, ledger.unaccounted) == (51, 51, 0)
