@@ -202,6 +202,22 @@ class BufferLevel(Protocol):
     def error(self) -> str | None:
         """Why it did not."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """What of `bytes` was acknowledged and only stays for a resend: it makes room when room is needed."""
+
+    @property
+    def salvaging(self) -> bool:
+        """Whether what a file that was set aside still holds is being taken over."""
+
+    @property
+    def left_aside(self) -> Mapping[str, str]:
+        """Files that were set aside and that the gateway does not take over, and why."""
+
+    @property
+    def unlawful(self) -> Mapping[str, int]:
+        """By device, the readings that its ledger does not explain."""
+
 
 class BufferParts(Protocol):
     """The store-and-forward buffer."""

@@ -70,13 +70,32 @@ def _of_buffer(level: BufferLevel) -> Iterator[Reason]:
             "Free space on the buffer's disk, or replace it. What memory cannot hold until then is lost, and recorded.",
             status=Status.FAILING,
         )
-    if level.bytes > FULL_SHARE * level.max_bytes:
-        share = 100 * level.bytes // max(1, level.max_bytes)
+    yield from _of_books(level)
+    used = level.bytes - level.kept_bytes
+    if used > FULL_SHARE * level.max_bytes:
+        share = 100 * used // max(1, level.max_bytes)
         until = "" if level.full_in_s is None else f" and will be full in {spell_duration(level.full_in_s)}"
         yield Reason(
             "buffer-over-80-percent",
             f"The buffer is {share} % full{until}; when it is full, readings are dropped",
             "Bring the connection to the broker back, or raise buffer.max_bytes.",
+        )
+
+
+def _of_books(level: BufferLevel) -> Iterator[Reason]:
+    for device, readings in level.unlawful.items():
+        yield Reason(
+            "ledger-broken",
+            f"The ledger of {device} does not explain {readings} readings",
+            "Run `edge-gateway buffer verify` and report what it says; polling and publishing go on.",
+            device,
+            status=Status.FAILING,
+        )
+    for file, why in level.left_aside.items():
+        yield Reason(
+            "buffer-set-aside",
+            f"{file} was set aside and is left for a person: {why}",
+            "If readings in it are wanted: edge-gateway buffer export --file. Then move it away or delete it.",
         )
 
 

@@ -112,6 +112,9 @@ def _buffer(level: BufferLevel) -> dict[str, Any]:
         "full_in_s": _rounded(level.full_in_s),
         "dropped_readings": level.dropped_readings,
         "writable": level.writable,
+        "kept_bytes": level.kept_bytes,
+        "salvaging": level.salvaging,
+        "set_aside": dict(level.left_aside),
     }
 
 

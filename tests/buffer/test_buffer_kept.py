@@ -170,3 +170,19 @@ async def test_the_running_buffer_sends_again_and_says_so_to_whoever_waits(path:
 
 async def acknowledge(buffer: Buffer) -> None:
     await buffer.acknowledge([row.id for row in await everything(buffer)], soon=True)
+
+
+async def test_a_ledger_that_does_not_add_up_is_noticed_at_the_next_commit_and_stops_nothing(path: Path) -> None:
+    async with running(path) as buffer:
+        await buffer.append(at(1))
+
+        def lose(store) -> None:  # type: ignore[no-untyped-def]
+            store.tables.streams[1].sampled += 2
+
+        await buffer._writer.run(lose)
+        assert await buffer.append(at(2))
+        assert buffer.status.unlawful == {"press-1": 2}
+        assert await buffer.append(at(3))
+        await buffer._writer.run(lambda store: setattr(store.tables.streams[1], "dropped", 2))
+        assert await buffer.append(at(4))
+        assert buffer.status.unlawful == {}

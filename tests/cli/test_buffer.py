@@ -35,7 +35,7 @@ META = meta_of(Section(name="press-1", tags=[scripted_tag("level")]))
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """A buffer with an acknowledged sample, a gap record and ten pending samples; who needs the file closes it."""
+    """A buffer with an acknowledged sample, a gap record and ten pending samples; still open."""
     (tmp_path / "gateway.yaml").write_text(CONFIG)
     store = open_store(tmp_path / "buffer.db", Limits(64 << 20, keep_acked=3600), None)
     store.commit([Batch(META, (Sample.good(NOW, (0,), (0,)),), 1)], (), NOW)
@@ -169,3 +169,13 @@ async def test_a_file_that_was_set_aside_can_be_exported(store: Store, shell: Sh
     ran = await buffer(shell, "export", "--file", aside.name)
     assert ran.code == 0
     assert sum(len(json.loads(line)["samples"]) for line in ran.out.splitlines()) == 11
+
+
+async def test_a_second_gateway_on_the_same_buffer_is_refused_in_one_sentence(store: Store, shell: Shell) -> None:
+    store.close()
+    with folder.held(shell.folder / "buffer.db"):
+        ran = await shell("run", "-c", "gateway.yaml")
+    assert ran.code == 1
+    assert ran.err.endswith(
+        "buffer.db: another edge-gateway is using this buffer. Stop the other one, or give each its own buffer.path.\n"
+    )

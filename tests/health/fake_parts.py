@@ -59,6 +59,10 @@ class FakeLevel:
     bytes: int = 40_960
     max_bytes: int = 1_073_741_824
     disk_free_bytes: int = 9_999_999_999
+    kept_bytes: int = 0
+    salvaging: bool = False
+    left_aside: dict[str, str] = field(default_factory=dict)
+    unlawful: dict[str, int] = field(default_factory=dict)
     oldest_age_s: float = 0.0
     full_in_s: float | None = None
     dropped_readings: int = 0

@@ -57,6 +57,9 @@ def test_the_report_of_a_gateway_in_good_order_has_every_field() -> None:
             "full_in_s": None,
             "dropped_readings": 0,
             "writable": True,
+            "kept_bytes": 0,
+            "salvaging": False,
+            "set_aside": {},
         },
         "mqtt": {
             "state": "connected",
@@ -287,3 +290,22 @@ def test_a_broker_that_never_acknowledged_has_no_age() -> None:
 def test_a_device_that_is_down_is_not_told_again_for_its_tags_and_cycles() -> None:
     device = FakeDevice(state=DeviceState.UNREACHABLE, bad_tags=1000, slowness="a poll takes 9 s")
     assert codes(fake_parts(device)) == ["device-unreachable"]
+
+
+def test_what_is_only_kept_for_a_resend_does_not_make_the_buffer_full() -> None:
+    level = FakeLevel(bytes=1_000_000_000, kept_bytes=900_000_000)
+    assert codes(fake_parts(buffer=FakeBuffer(status=level))) == []
+
+
+def test_a_ledger_that_does_not_add_up_is_a_failure_that_names_the_device() -> None:
+    parts = fake_parts(buffer=FakeBuffer(status=FakeLevel(unlawful={"press-1": 3})))
+    told = report(parts)
+    assert (told["status"], told["reasons"][0]["code"]) == ("failing", "ledger-broken")
+    assert told["reasons"][0]["text"] == "The ledger of press-1 does not explain 3 readings"
+
+
+def test_a_file_that_was_left_aside_degrades_until_a_person_has_seen_to_it() -> None:
+    parts = fake_parts(buffer=FakeBuffer(status=FakeLevel(left_aside={"buffer.db.aside-1": "it is no buffer"})))
+    told = report(parts)
+    assert (told["status"], told["buffer"]["set_aside"]) == ("degraded", {"buffer.db.aside-1": "it is no buffer"})
+    assert told["reasons"][0]["code"] == "buffer-set-aside"
