@@ -19,7 +19,9 @@ from gateway.control import server as control
 from gateway.control.desk import Desk
 from gateway.drivers.base import DeviceSection, Shared
 from gateway.files import CertificateFile
+from gateway.garbage import settled
 from gateway.health.certificates import CertificateFiles
+from gateway.health.expiry import tell_of_expiry
 from gateway.health.http import Endpoint, serve
 from gateway.health.parts import ConfigParts, Parts
 from gateway.health.report import report
@@ -62,6 +64,7 @@ class Gateway:
                 name="publisher",
             )
             feeding = north.create_task(notify.feed_watchdog(self.is_alive), name="watchdog")
+            telling = north.create_task(tell_of_expiry(self.parts.certificates), name="certificates")
             async with asyncio.TaskGroup() as south:
                 polling = [
                     south.create_task(
@@ -83,7 +86,7 @@ class Gateway:
                     await self.publisher.drain(DRAIN_S)
             publishing.cancel()
             await asyncio.wait([publishing])
-            for task in (committing, feeding):
+            for task in (committing, feeding, telling):
                 task.cancel()
 
     def is_alive(self) -> bool:
@@ -113,7 +116,8 @@ async def run_gateway(config: Config) -> None:
         )  # fmt: skip
         for text in (*config.warnings, *gateway.parts.insecure):
             log.warning("%s", text)
-        await gateway.run(stop)
+        with settled():
+            await gateway.run(stop)
     log.info("stopped")
 
 

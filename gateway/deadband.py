@@ -15,12 +15,20 @@ _STEP: Final = 1 + 1e-9
 _NUMBERS: Final = frozenset({int, float})
 
 
-def deadband_of(tag: Tag) -> float | None:
-    """Give a tag's deadband as a distance, which a value has to exceed; None if every read is sent."""
+def deadband_of(tag: Tag, held_back: float = 0.0) -> float | None:
+    """Give a tag's deadband as a distance, which a value has to exceed; None if every read is sent.
+
+    `held_back` is how far the raw value may have gone already when the PLC tells of it (`Driver.held_back`).
+    """
+    if tag.deadband is None:
+        return None
     if isinstance(tag.deadband, Percent):
         low, high = tag.range or (Decimal(0), Decimal(0))
-        return float(tag.deadband.share * abs(high - low)) * _STEP
-    return None if tag.deadband is None else float(tag.deadband) * _STEP
+        whole = float(tag.deadband.share * abs(high - low))
+    else:
+        whole = float(tag.deadband)
+    unseen = held_back * abs(float(tag.scale or 1)) if held_back else 0.0
+    return max(0.0, whole - unseen) * _STEP
 
 
 def has_left(last: Value, value: Value, deadband: float) -> bool:

@@ -66,11 +66,17 @@ class DeviceError(GatewayError):
 
 
 class PublishError(GatewayError):
-    """Nobody must act yet: the broker cannot be reached, or refuses the session. The supervisor tries again."""
+    """Nobody must act yet: the broker cannot be reached, or refuses the session. The supervisor tries again.
 
-    def __init__(self, text: str, *, state: MqttState = MqttState.UNREACHABLE, do: str = "") -> None:
+    `retry_after_s` asks for a longer pause than usual before that.
+    """
+
+    def __init__(
+        self, text: str, *, state: MqttState = MqttState.UNREACHABLE, do: str = "", retry_after_s: float = 0.0
+    ) -> None:
         super().__init__(text, do=do)
         self.state = state
+        self.retry_after_s = retry_after_s
 
 
 class StorageError(GatewayError):

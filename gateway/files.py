@@ -52,6 +52,17 @@ def readable(path: Path, info: ValidationInfo) -> Path:
     return resolved
 
 
+def exposed(path: Path) -> str | None:
+    """A sentence if others on this machine can read a secret file; None too where it cannot be looked at."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None
+    if mode & 0o077:
+        return f"{path} can be read by other users (mode {mode & 0o777:o}); chmod 600 {path}"
+    return None
+
+
 def reason(error: OSError) -> str:
     """Say in words why a file cannot be read."""
     if isinstance(error, FileNotFoundError):

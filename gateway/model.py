@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 Value = Any
 """A tag's value: bool, int, float, str, or JSON lists and objects of them. Never None, never NaN."""
 
 Bookmark = int | str
 """What a driver wants to know again after a crash."""
+
+FLOAT32: Final = "f"
+"""In `Meta.codes`: an unscaled 32-bit float."""
 
 ALL_TAGS: Final = "*"
 """In `Sample.quality`: stands for every tag of the device. No tag may have this name."""
@@ -39,8 +43,10 @@ class MqttState(StrEnum):
     CERTIFICATE_ERROR = "certificate-error"
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+_ALL_GOOD: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Sample(NamedTuple):
     """What a device showed at one instant, in columns.
 
     `columns` are positions in the device's tag list (`Meta.names`), ascending; `values` has one value for each.
@@ -50,13 +56,16 @@ class Sample:
     `ts` and `rx` are milliseconds since the Unix epoch, UTC; `rx` is when a sample that carries the PLC's own
     time was received. `clock` is "unsynced" or "corrected" for a gateway stamp that needs the remark. `origin` is
     "history" for a sample that was read back from what the PLC itself had kept.
+
+    A server that stamps every value by itself has each come as a sample of its own: a tuple is made three times as fast
+    as a frozen dataclass.
     """
 
     ts: int
     columns: tuple[int, ...]
     values: tuple[Value, ...]
     readings: int
-    quality: Mapping[str, str] = field(default_factory=dict)
+    quality: Mapping[str, str] = _ALL_GOOD
     rx: int | None = None
     clock: str | None = None
     origin: str | None = None
@@ -102,6 +111,11 @@ class Meta:
     codes: tuple[str, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
     document: bytes = b"{}"
+    has_float32: bool = field(init=False, repr=False, compare=False, default=False)
+
+    def __post_init__(self) -> None:
+        """Note what would else be looked up for each sample."""
+        object.__setattr__(self, "has_float32", FLOAT32 in self.codes)
 
     def __hash__(self) -> int:
         """Tell metas apart well enough: to hash 10,000 names takes 0.1 ms, for each of up to 1,000 samples a second."""

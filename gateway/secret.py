@@ -7,7 +7,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
 from gateway.errors import GatewayError
-from gateway.files import is_elsewhere, readable, reason
+from gateway.files import exposed, is_elsewhere, readable, reason
 
 FORMS: Final = "{file: /path/to/secret}, {env: NAME} or {credential: NAME}"
 """How a config writes where a secret is."""
@@ -84,15 +84,7 @@ class Secret(BaseModel):
     @property
     def warning(self) -> str | None:
         """A sentence if others on this machine can read the secret's file, else None."""
-        if self.file is None:
-            return None
-        try:
-            mode = self.file.stat().st_mode
-        except OSError:
-            return None  # reveal() tells, when the secret is needed
-        if mode & 0o077:
-            return f"{self.file} can be read by other users (mode {mode & 0o777:o}); chmod 600 {self.file}"
-        return None
+        return None if self.file is None else exposed(self.file)
 
     def reveal(self) -> str:
         """Read the secret now; one trailing newline is not part of it.

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from gateway.columns import picker
@@ -34,17 +35,19 @@ class Shaper:
     `clear` forgets it, and so does `all_bad`: at start, at every reconnect, and after any drop that touches the
     device, the next read is sent whole. `bad` is how the tags that are not good stand now. `follows` is set for a
     device that notifies: then `stale` knows which tags were silent, and any few columns may come together, so that
-    compiling them would not pay. `heartbeat` is the shortest among the tags'.
+    compiling them would not pay. `held_back` is what the driver says of itself. `heartbeat` is the shortest among the
+    tags'.
     """
 
-    def __init__(self, section: DeviceSection) -> None:
+    def __init__(self, section: DeviceSection, held_back: Mapping[int, float] = MappingProxyType({})) -> None:
         tags = section.tags
         self.bad: dict[str, str] = {}
         self.follows = False
         self.heartbeat = min(map(section.heartbeat_of, tags), default=section.heartbeat)
         self._names = tuple(tag.name for tag in tags)
         shared: dict[Rule, Rule] = {}
-        self._rules = tuple(shared.setdefault(rule, rule) for rule in (_rule(section, tag) for tag in tags))
+        rules = (_rule(section, tag, held_back.get(column, 0.0)) for column, tag in enumerate(tags))
+        self._rules = tuple(shared.setdefault(rule, rule) for rule in rules)
         self._holds = any(rule.deadband is not None for rule in shared)
         self._converts = any(rule.conversion is not PLAIN for rule in shared)
         self._compiled = lru_cache(maxsize=_COMPILED_SETS)(lambda columns: _Columns(columns, self._rules))
@@ -73,7 +76,7 @@ class Shaper:
             return None
         if len(due) < len(raw.columns):
             return _part(raw, due, values, {})
-        return raw if values is raw.values else replace(raw, values=tuple(values))
+        return raw if values is raw.values else raw._replace(values=tuple(values))
 
     def past(self, raw: Sample) -> Sample:
         """Give a sample of a time before: converted, and whole; what was last sent is not another for it."""
@@ -81,7 +84,7 @@ class Shaper:
         values, marks = convert_one_by_one([rule.conversion for rule in rules], raw.values)
         quality, gone = self._qualities(raw, marks)
         kept = [position for position in range(len(raw.columns)) if position not in gone]
-        return replace(_part(raw, kept, values, quality), readings=raw.readings)
+        return _part(raw, kept, values, quality)._replace(readings=raw.readings)
 
     def all_bad(self, ts: int, reason: str, now: float) -> Sample | None:
         """Give the sample that says that the whole device is bad: when it becomes so, and at heartbeats."""
@@ -140,7 +143,7 @@ class Shaper:
             return None
         part = _part(raw, sent, values, told)
         is_whole = len(sent) == len(raw.columns) - len(gone) and len(told) == len(quality)
-        return replace(part, readings=raw.readings) if is_whole else part
+        return part._replace(readings=raw.readings) if is_whole else part
 
     def _qualities(self, raw: Sample, marks: Marks) -> tuple[dict[str, str], set[int]]:
         """Add what conversion found to a sample's qualities; give the positions whose values are void, too."""
@@ -177,10 +180,11 @@ class Shaper:
         return told
 
     def _remember(self, columns: Sequence[int], values: Sequence[Value], sent: Sequence[int], now: float) -> None:
+        last, sent_at = self._values, self._sent_at
         for position in sent:
             column = columns[position]
-            self._values[column] = values[position]
-            self._sent_at[column] = now
+            last[column] = values[position]
+            sent_at[column] = now
 
     @cached_property
     def _column(self) -> dict[str, int]:
@@ -232,8 +236,7 @@ class _Columns:
 def _part(raw: Sample, due: Sequence[int], values: Sequence[Value], quality: Mapping[str, str]) -> Sample:
     """Give the sample that holds what is due of another."""
     bad = sum(text.startswith("bad:") for text in quality.values())
-    return replace(
-        raw,
+    return raw._replace(
         columns=tuple(map(raw.columns.__getitem__, due)),
         values=tuple(map(values.__getitem__, due)),
         readings=len(due) + bad,
@@ -241,7 +244,7 @@ def _part(raw: Sample, due: Sequence[int], values: Sequence[Value], quality: Map
     )
 
 
-def _rule(section: DeviceSection, tag: Tag) -> Rule:
+def _rule(section: DeviceSection, tag: Tag, held_back: float) -> Rule:
     # Reads come a little early or late: the one that is nearest to the heartbeat is the one to send.
     heartbeat = section.heartbeat_of(tag) - section.interval_of(tag) / 2
-    return Rule(conversion_of(tag), deadband_of(tag), heartbeat)
+    return Rule(conversion_of(tag), deadband_of(tag, held_back), heartbeat)

@@ -117,7 +117,7 @@ async def supervise(
             lasted = loop.time() - started
             failures = 1 if lasted > STABLE_S else failures + 1
             component.failures += 1
-            asked = error.retry_after_s if isinstance(error, DeviceError) else 0.0
+            asked = error.retry_after_s if isinstance(error, DeviceError | PublishError) else 0.0
             refusals = refusals + 1 if asked else 0
             slower = replace(backoff, first=asked, cap=_PATIENCE * asked)
             await asyncio.sleep(slower.delay(refusals) if asked else backoff.delay(failures))

@@ -5,13 +5,20 @@ from typing import Any
 
 import asyncua
 
+from simulators.opcua_limits import Limits
+
 ua: Any = asyncua.ua
 
 
 class Pages:
-    """What is left of a session's Browse results, by continuation point."""
+    """What is left of a session's Browse results, by continuation point.
 
-    def __init__(self) -> None:
+    A session has `limits.continuation_points` at most: where they are all in use, another node's is refused, or with
+    `limits.oldest_point_is_dropped` granted at the cost of the oldest.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._left: dict[bytes, tuple[int, list[Any]]] = {}
         self._numbers = itertools.count(1)
 
@@ -37,5 +44,11 @@ class Pages:
     def _cut(self, result: Any, references: list[Any], most: int) -> None:
         result.References = references[:most] if most else references
         if most and len(references) > most:
+            if self._limits.continuation_points and len(self._left) >= self._limits.continuation_points:
+                if not self._limits.oldest_point_is_dropped:
+                    result.References = []
+                    result.StatusCode = ua.StatusCode(ua.StatusCodes.BadNoContinuationPoints)
+                    return
+                self._left.pop(next(iter(self._left)))
             result.ContinuationPoint = f"{next(self._numbers)}".encode()
             self._left[result.ContinuationPoint] = (most, references[most:])

@@ -33,6 +33,8 @@ class Limits:
     nodes_per_history_read: int = 0
     nodes_per_browse: int = 0
     references_per_node: int = 0
+    continuation_points: int = 0
+    oldest_point_is_dropped: bool = False
     items_per_call: int = 0
     items_per_subscription: int = 0
     subscriptions_per_session: int = 0
@@ -60,6 +62,8 @@ def lowering(limits: Limits, changed: Callable[[bool], Any]) -> Callable[..., An
         nodes_per_history_read: Limit = 0,
         nodes_per_browse: Limit = 0,
         references_per_node: Limit = 0,
+        continuation_points: Limit = 0,
+        oldest_point_is_dropped: bool = False,
         items_per_call: Limit = 0,
         items_per_subscription: Limit = 0,
         subscriptions_per_session: Limit = 0,

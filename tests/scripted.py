@@ -75,6 +75,7 @@ class Plc:
     answers: Callable[[tuple[int, ...]], tuple[Sample, ...]] | None = None
     refusals: list[Exception] = field(default_factory=list)
     slowness: str = ""
+    held_back: dict[int, float] = field(default_factory=dict)
     completed: "ScriptedSection | None" = None
     kept: "list[Notification]" = field(default_factory=list)
     farewell: dict[str, Any] = field(default_factory=dict)
@@ -145,6 +146,11 @@ class ScriptedDriver(Driver):
     def section(self) -> ScriptedSection | None:
         """What the test says that the PLC told."""
         return self._plc.completed
+
+    @property
+    def held_back(self) -> dict[int, float]:
+        """What the test says that the PLC may keep to itself."""
+        return self._plc.held_back
 
     async def history(self) -> AsyncIterator[Notification]:
         """Give what the test says that the PLC kept."""

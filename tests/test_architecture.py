@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
         "columns",
         "errors",
         "files",
+        "garbage",
         "hosts",
         "logs",
         "loop",

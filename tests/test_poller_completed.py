@@ -1,9 +1,10 @@
 """What a PLC tells beyond the config: tags, what it kept of the time before, and where to go on after a crash."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.buffer import Limits, open_buffer
-from gateway.drivers.base import Notification
+from gateway.drivers.base import DeviceSection, Notification
 from gateway.model import Batch, Gap, Meta, Sample
 from gateway.poller import Changed
 from tests.poller_line import MIB, QUICK_S, device, line, lost
@@ -22,6 +23,38 @@ async def test_the_plcs_own_tags_take_the_place_of_the_configs(tmp_path: Path) -
         assert [sample.columns for sample in await on.samples()] == [(2,)]
         assert on.pollers["press-1"].component.tags == 3
     assert [meta.names for meta in announced] == [("level", "flow", "found by browsing")]
+
+
+async def test_what_the_plc_tells_of_its_tags_later_is_taken_over_and_all_is_sent_again(tmp_path: Path) -> None:
+    """A node that was not there has come: its value is stored under the meta that knows its unit."""
+    plc = Plc(subscribes=True)
+    configured = device(plc, deadband=5.0)
+    announced: list[Meta] = []
+
+    def describe(section: DeviceSection) -> Meta:
+        return replace(meta_of(section), id="".join(tag.unit or "" for tag in section.tags))
+
+    async with line(tmp_path, configured, changed=Changed(describe, announced.append)) as on:
+        plc.notify(Sample.good(1, (0,), (1,)))
+        await plc.next_taken()
+        tags = [scripted_tag(tag.name, deadband=5, unit="bar") for tag in configured.tags]
+        plc.completed = configured.model_copy(update={"tags": tuple(tags)})
+        plc.notify(Sample.good(2, (0,), (1,)))
+        await plc.next_taken()
+        read = await plc.next_read()
+        assert set(read.columns) == set(range(1, len(tags)))
+        read.give(*range(1, len(tags)))
+        assert [sample.ts for sample in await on.samples()][:2] == [1, 2]
+    assert announced[-1].id == "bar" * len(tags)
+
+
+async def test_what_the_plc_may_hold_back_is_taken_off_the_deadband(tmp_path: Path) -> None:
+    plc = Plc(subscribes=True, held_back={0: 1.0})
+    async with line(tmp_path, device(plc, deadband=5.0)) as on:
+        for ts, value in enumerate([0, 4, 5], 1):
+            plc.notify(Sample.good(ts, (0,), (value,)))
+            await plc.next_taken()
+        assert [sample.ts for sample in await on.samples()] == [1, 3]
 
 
 async def test_what_the_plc_kept_is_stored_whole_beside_the_live_data(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ class CorruptBlobError(ValueError):
 
 def pack(meta: Meta, samples: Sequence[Sample]) -> bytes:
     """Pack the samples of one batch. Raises UNSTORABLE if a value does not fit its tag's code, or has no tag."""
-    packed = [_pack_sample(meta, sample) for sample in samples]
+    whole = _all_columns(len(meta.names))
+    packed = [_pack_sample(meta, sample, whole) for sample in samples]
     head = orjson.dumps([VERSION, [head for head, _ in packed]])
     return _compressor.compress(b"".join((_LENGTH.pack(len(head)), head, *(body for _, body in packed))))
 
@@ -114,36 +115,39 @@ def _checksum(frame: bytes, epoch: str, device: str, seq: int) -> int:
     return zlib.crc32(frame, zlib.crc32(f"{epoch}\n{device}\n{seq}\n".encode()))
 
 
-def _pack_sample(meta: Meta, sample: Sample) -> tuple[list[Any], bytes]:
+def _pack_sample(meta: Meta, sample: Sample, whole: tuple[int, ...]) -> tuple[list[Any], bytes]:
     columns, body = None, b""
-    if sample.columns != _all_columns(len(meta.names)):
+    own = meta.codes
+    if sample.columns != whole:
         columns, body = len(sample.columns), _pack_columns(sample.columns)
-    codes = _codes(meta, sample)
+        own = tuple([own[column] for column in sample.columns])
+    codes = _codes(own, sample.values)
     objects = None
     values: Sequence[Value] = sample.values
     if _OBJECT in codes:
         objects = [value for code, value in zip(codes, values, strict=True) if code == _OBJECT]
         values = [value for code, value in zip(codes, values, strict=True) if code != _OBJECT]
     layout = _layout(codes)
-    body += struct.pack(layout.replace(_OBJECT, ""), *values)
+    body += _struct(layout).pack(*values)
     readings = None if sample.readings == len(values) + len(objects or ()) else sample.readings
-    quality = dict(sample.quality) or None
+    quality = dict(sample.quality) if sample.quality else None
     head = [sample.ts, sample.rx, sample.clock, quality, readings, columns, layout, objects]
     return (head if sample.origin is None else [*head, sample.origin]), body
 
 
 def _unpack_samples(meta: Meta, heads: list[Any], body: memoryview) -> tuple[Sample, ...]:
     samples, at = [], 0
+    whole = _all_columns(len(meta.names))
     for ts, rx, clock, quality, readings, sparse, layout, objects, *more in heads:
         if sparse is None:
-            columns: tuple[int, ...] = _all_columns(len(meta.names))
+            columns = whole
         else:
-            steps = struct.unpack_from(f"<{sparse}H", body, at)
+            steps = _struct(f"<{sparse}H").unpack_from(body, at)
             at += 2 * sparse
             columns = tuple(accumulate(steps))
-        packed = layout.replace(_OBJECT, "")
-        values: Sequence[Value] = struct.unpack_from(packed, body, at)
-        at += struct.calcsize(packed)
+        packed = _struct(layout)
+        values: Sequence[Value] = packed.unpack_from(body, at)
+        at += packed.size
         if objects is not None:
             values = _merge(layout, values, objects)
         if len(values) != len(columns):
@@ -153,10 +157,9 @@ def _unpack_samples(meta: Meta, heads: list[Any], body: memoryview) -> tuple[Sam
     return tuple(samples)
 
 
-@lru_cache(maxsize=64)
 def _pack_columns(columns: tuple[int, ...]) -> bytes:
     # A tag's position is below 65,536: the config allows no more tags on one device.
-    return struct.pack(f"<{len(columns)}H", *map(sub, columns, (0, *columns))) if columns else b""
+    return _struct(f"<{len(columns)}H").pack(*map(sub, columns, (0, *columns)))
 
 
 @lru_cache(maxsize=64)
@@ -164,19 +167,18 @@ def _all_columns(count: int) -> tuple[int, ...]:
     return tuple(range(count))
 
 
-def _codes(meta: Meta, sample: Sample) -> str:
+def _codes(codes: tuple[str, ...], values: Sequence[Value]) -> str:
     """Give one code a value; the tags' own where they have one."""
-    codes = _codes_of(meta, sample.columns)
     if _SHOWN_BY_VALUE not in codes:
-        return codes
+        return "".join(codes)
     return "".join(
-        _code_of(value) if code == _SHOWN_BY_VALUE else code for code, value in zip(codes, sample.values, strict=True)
+        [_code_of(value) if code == _SHOWN_BY_VALUE else code for code, value in zip(codes, values, strict=True)]
     )
 
 
 @lru_cache(maxsize=256)
-def _codes_of(meta: Meta, columns: tuple[int, ...]) -> str:
-    return "".join(map(meta.codes.__getitem__, columns))
+def _struct(layout: str) -> struct.Struct:
+    return struct.Struct(layout.replace(_OBJECT, ""))
 
 
 def _code_of(value: Value) -> str:

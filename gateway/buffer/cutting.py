@@ -1,7 +1,7 @@
 """Cuts samples so that each fits into any message: at most 16 KiB as JSON, no single value over 8 KiB."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -61,16 +61,50 @@ class _Piece:
 
     def sample(self, whole: Sample, readings: int) -> Sample:
         columns, values = tuple(self.columns), tuple(self.values)
-        return replace(whole, columns=columns, values=values, quality=self.quality, readings=readings)
+        return whole._replace(columns=columns, values=values, quality=self.quality, readings=readings)
 
 
-def cut(meta: Meta, sample: Sample) -> tuple[Sample, ...]:
-    """Give the sample itself if it fits, else several with its timestamp that hold its tags between them.
+def cut(meta: Meta, samples: Iterable[Sample]) -> list[Sample]:
+    """Give each sample itself if it fits, else several with its timestamp that hold its tags between them.
 
     A single value that is too large, or that JSON has no form for, becomes bad; readings stay as many as they were.
     """
-    if _fits(meta, sample):
-        return (sample,)
+    widths = _widths(meta)
+    pieces: list[Sample] = []
+    for sample in samples:
+        if _fits(widths, sample):
+            pieces.append(sample)
+        else:
+            pieces += _cut_plain(widths, sample) or _cut(meta, sample)
+    return pieces
+
+
+def _cut_plain(widths: _Widths, sample: Sample) -> list[Sample] | None:
+    """Cut a large sample in which all is good, and no value is too large; None where that is not so."""
+    unknown = widths.unknown
+    try:
+        sizes = [
+            widths.columns[column] + (len(orjson.dumps(value)) if column in unknown else 0)
+            for column, value in zip(sample.columns, sample.values, strict=True)
+        ]
+    except TypeError:
+        return None
+    if sample.quality or sample.readings != len(sizes) or max(sizes) > MAX_VALUE_BYTES:
+        return None
+    pieces, start, size = [], 0, _FRAME_BYTES
+    for at, width in enumerate(sizes):
+        if size + width > MAX_SAMPLE_BYTES:
+            pieces.append(_slice(sample, start, at))
+            start, size = at, _FRAME_BYTES
+        size += width
+    return [*pieces, _slice(sample, start, len(sizes))]
+
+
+def _slice(sample: Sample, start: int, end: int) -> Sample:
+    return sample._replace(columns=sample.columns[start:end], values=sample.values[start:end], readings=end - start)
+
+
+def _cut(meta: Meta, sample: Sample) -> tuple[Sample, ...]:
     entries = list(_entries(meta, sample))
     pieces = _fill(entries)
     if len(pieces) == 1 and len(pieces[0].columns) == len(sample.columns):
@@ -81,9 +115,8 @@ def cut(meta: Meta, sample: Sample) -> tuple[Sample, ...]:
     return tuple(piece.sample(sample, readings) for piece, readings in zip(pieces, counted, strict=True))
 
 
-def _fits(meta: Meta, sample: Sample) -> bool:
+def _fits(widths: _Widths, sample: Sample) -> bool:
     """Whether the sample certainly fits: from the types' widths where they have one, else by encoding at once."""
-    widths = _widths(meta)
     whole = len(sample.columns) == len(widths.columns)
     size = _FRAME_BYTES + (widths.total if whole else sum([widths.columns[column] for column in sample.columns]))
     if sample.quality:

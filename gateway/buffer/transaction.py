@@ -79,7 +79,7 @@ class Transaction:
 
     def _append_samples(self, stream: Stream, meta: Meta, samples: tuple[Sample, ...]) -> None:
         try:
-            pieces = [piece for sample in samples for piece in cut(meta, sample)]
+            pieces = cut(meta, samples)
             frame = codec.pack(meta, pieces)
         except codec.UNSTORABLE as error:
             self._refuse(stream, meta, samples, "not-storable", {"error": str(error)})

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.output import count
 from gateway.config import Config, Loaded, load_with_templates
 from gateway.config.expand import expand
 from gateway.errors import ConfigError, Problem
 
 _WRONG: Final = 2
+_SHOWN: Final = 5
 
 
 @click.command(epilog="Example: edge-gateway check -c /etc/edge-gateway/gateway.yaml")
@@ -60,14 +62,25 @@ def _summary(loaded: Loaded) -> dict[str, Any]:
         "hash": config.hash,
         "devices": len(config.devices),
         "tags": sum(len(device.tags) for device in config.devices),
+        "found_at_connect": _browsing(config),
         "templates": loaded.templates,
     }
 
 
 def _sentence(path: Path, config: Config) -> str:
-    tags = sum(len(device.tags) for device in config.devices)
-    return f"{path}: ok, {_count(len(config.devices), 'device')}, {_count(tags, 'tag')}, hash {config.hash}"
+    return f"{path}: ok, {count(len(config.devices), 'device')}, {_tags(config)}, hash {config.hash}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _tags(config: Config) -> str:
+    """Count the tags; how many more a server has below what `browse` names, nobody knows before we connect."""
+    number = sum(len(device.tags) for device in config.devices)
+    browsing = _browsing(config)
+    if not browsing:
+        return count(number, "tag")
+    who = ", ".join(browsing[:_SHOWN]) + (f" and {len(browsing) - _SHOWN} more" if len(browsing) > _SHOWN else "")
+    own = f"{count(number, 'tag')} and " if number else ""
+    return f"{own}tags that browse finds at connect ({who})"
+
+
+def _browsing(config: Config) -> list[str]:
+    return [device.name for device in config.devices if getattr(device, "browse", ())]

@@ -31,3 +31,8 @@ def keys_line(keys: Mapping[str, Any]) -> str:
 def words(registers: Sequence[int]) -> str:
     """Write registers in hexadecimal: `0x0000 0x41ac`."""
     return " ".join(f"0x{register:04x}" for register in registers)
+
+
+def count(number: int, noun: str) -> str:
+    """Write how many there are: `1 tag`, `2 tags`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

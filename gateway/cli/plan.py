@@ -1,5 +1,6 @@
 """`edge-gateway plan`: the requests, the lines' time and the messages that a config leads to."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Hashable, Iterator, Sequence
@@ -11,10 +12,14 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.commissioning.forecast import DevicePlan, LinkPlan, Poll, document_of, forecast, links_of
+from gateway.cli.output import count
+from gateway.cli.plan_opcua import not_known, server
+from gateway.commissioning.forecast import DevicePlan, LinkPlan, Poll, document_of, forecast, links_of, planned
+from gateway.commissioning.known import ask_gateway
 from gateway.commissioning.traffic import DAY_S, MONTH_DAYS, NOTHING, Traffic
 from gateway.config import load
 from gateway.drivers.modbus.section import ModbusDevice
+from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.logs import printable
 from gateway.quantities import format_duration
 
@@ -30,17 +35,21 @@ _ASSUMED: Final = (
 @click.option("-c", "--config", "path", required=True, type=click.Path(path_type=Path), help="The config file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(devices: tuple[str, ...], path: Path, as_json: bool) -> None:
-    """Show what a config leads to, without connecting to anything.
+    """Show what a config leads to, without connecting to any device.
 
     For each device: the blocks that are read, what of them no tag needs, the line's time they take, what another
-    max_gap would save, and what is sent. For each line: how much of its time its devices need.
+    max_gap would save, and what is sent. For each line: how much of its time its devices need. For an OPC UA server:
+    subscriptions, requests and limits; where the gateway runs, it is asked for the server's limits and the tags that
+    `browse` took.
     """
     config = load(path, elsewhere=True)
-    known = {device.name for device in config.devices}
+    names = {device.name for device in config.devices}
     for name in devices:
-        if name not in known:
+        if name not in names:
             raise click.UsageError(f"the config has no device {printable(name)}.")
-    plans = forecast(config, devices)
+    servers = [section for section in planned(config, devices) if isinstance(section, OpcuaDevice)]
+    known, why = asyncio.run(ask_gateway(config.control.socket, servers)) if servers else ({}, {})
+    plans = forecast(config, devices, known)
     links = links_of(config, plans)
     if as_json:
         click.echo(json.dumps(_document(plans, links)))
@@ -49,6 +58,8 @@ def plan(devices: tuple[str, ...], path: Path, as_json: bool) -> None:
     for part in _screen(plans, links):
         console.print(part, soft_wrap=isinstance(part, Text))
     click.echo(_ASSUMED, err=True)
+    if note := not_known(plans, why):
+        click.echo(note, err=True)
 
 
 def _document(plans: Sequence[DevicePlan], links: Sequence[LinkPlan]) -> dict[str, Any]:
@@ -82,7 +93,16 @@ def _alike(plans: Sequence[DevicePlan]) -> list[list[DevicePlan]]:
     groups: dict[Hashable, list[DevicePlan]] = {}
     for each in plans:
         protocol = getattr(each.section, "protocol", "")
-        key = (protocol, each.polls, each.saving, len(each.section.tags), round(each.most.bytes / 8))
+        alone = each.section.name if each.known is not None else ""
+        key = (
+            protocol,
+            each.polls,
+            each.outlook,
+            each.saving,
+            len(each.section.tags),
+            round(each.most.bytes / 8),
+            alone,
+        )
         groups.setdefault(key, []).append(each)
     return list(groups.values())
 
@@ -94,11 +114,9 @@ def _device(alike: Sequence[DevicePlan]) -> Iterator[RenderableType]:
     unit = f", unit {section.unit_id}" if isinstance(section, ModbusDevice) else ""
     protocol = getattr(section, "protocol", "")
     yield Text.assemble(
-        (section.name, "bold"), f"{others}: {protocol} {section.address}{unit}, {_count(len(section.tags), 'tag')}"
+        (section.name, "bold"), f"{others}: {protocol} {section.address}{unit}, {count(len(section.tags), 'tag')}"
     )
-    if not isinstance(section, ModbusDevice):
-        verb = "subscribes to" if getattr(section, "mode", "") == "subscribe" else "reads"
-        yield Text(f"  {verb} {_count(len(section.tags), 'node')}, every {format_duration(section.interval)}")
+    yield from map(Text, server(first))
     for poll in first.polls if isinstance(section, ModbusDevice) else ():
         yield from _poll(poll, sum(each.rate for each in first.polls))
     if first.models:
@@ -106,8 +124,8 @@ def _device(alike: Sequence[DevicePlan]) -> Iterator[RenderableType]:
     if first.saving is not None:
         saving = first.saving
         yield Text(
-            f"  max_gap: {saving.max_gap} would save {_count(saving.requests, 'request')} and {_time(saving.seconds)} "
-            f"each time, and read {_count(saving.registers, 'register')} more that no tag needs"
+            f"  max_gap: {saving.max_gap} would save {count(saving.requests, 'request')} and {_time(saving.seconds)} "
+            f"each time, and read {count(saving.registers, 'register')} more that no tag needs"
         )
     yield Text(f"  sent: {_sent(first.most, first.least)}")
 
@@ -118,8 +136,8 @@ def _poll(poll: Poll, polls_per_second: float) -> Iterator[RenderableType]:
     spare = sum(poll.unneeded)
     yield Text(
         f"  every {every}{'' if share > 0.999 else f', in {100 * share:.2g} % of the polls'}: "
-        f"{_count(len(poll.columns), 'tag')} in {_count(len(poll.blocks), 'request')}, "
-        f"{_count(poll.registers, 'register')} of which {spare} not needed, {_time(poll.busy_s)} of the line's time"
+        f"{count(len(poll.columns), 'tag')} in {count(len(poll.blocks), 'request')}, "
+        f"{count(poll.registers, 'register')} of which {spare} not needed, {_time(poll.busy_s)} of the line's time"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("    table", "start", "count", "tags", "not needed"):
@@ -160,7 +178,3 @@ def _mb(amount: float) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,11 +1,13 @@
 """What a config leads to before it runs: requests, the line's time, messages."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
+from gateway.commissioning.known import Known
 from gateway.commissioning.traffic import Traffic, least_polls, traffic_of
 from gateway.config.schema import Config
 from gateway.control.messages import name_of
@@ -13,7 +15,12 @@ from gateway.drivers.base import DeviceSection
 from gateway.drivers.modbus.fields import Fields, fields_of
 from gateway.drivers.modbus.plan import Block, better_gap, limits_of, plan, total, unneeded
 from gateway.drivers.modbus.section import ModbusDevice
+from gateway.drivers.opcua.limits import Limits
+from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.schedule import Schedule
+
+if TYPE_CHECKING:
+    from gateway.drivers.opcua.outlook import Outlook
 
 _MOST_POLLS: Final = 5000
 """Polls that are played through to see which tags are due together, and how often."""
@@ -47,7 +54,10 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """What a device's config leads to. `load` is the share of its line's time; nothing of it for OPC UA."""
+    """What a device's config leads to. `load` is the share of its line's time; nothing of it for OPC UA.
+
+    `outlook` is what an OPC UA server is asked for, `known` what the running gateway knows of it.
+    """
 
     section: DeviceSection
     polls: tuple[Poll, ...]
@@ -55,11 +65,18 @@ class DevicePlan:
     least: Traffic
     saving: Saving | None = None
     models: bool = False
+    outlook: "Outlook | None" = None
+    known: Known | None = None
 
     @property
     def load(self) -> float:
         """The share of the line's time that the device needs."""
         return sum(poll.busy_s * poll.rate for poll in self.polls)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of an OPC UA server, as far as they are known."""
+        return _limits(self.section, self.known)
 
     @property
     def interval(self) -> float:
@@ -79,10 +96,16 @@ class LinkPlan:
     load: float
 
 
-def forecast(config: Config, names: Sequence[str] = ()) -> list[DevicePlan]:
-    """Plan the enabled devices of a config, or those that are named."""
-    sections = [section for section in config.devices if section.enabled and (not names or section.name in names)]
-    return [_device(config, section) for section in sections]
+def planned(config: Config, names: Sequence[str] = ()) -> list[DeviceSection]:
+    """Give the enabled devices of a config, or those that are named."""
+    return [section for section in config.devices if section.enabled and (not names or section.name in names)]
+
+
+def forecast(
+    config: Config, names: Sequence[str] = (), known: Mapping[str, Known] = MappingProxyType({})
+) -> list[DevicePlan]:
+    """Plan these devices, with what is known of them by their names."""
+    return [_device(config, section, known.get(section.name)) for section in planned(config, names)]
 
 
 def links_of(config: Config, plans: Sequence[DevicePlan]) -> list[LinkPlan]:
@@ -103,16 +126,31 @@ def links_of(config: Config, plans: Sequence[DevicePlan]) -> list[LinkPlan]:
     ]
 
 
-def _device(config: Config, section: DeviceSection) -> DevicePlan:
+def _device(config: Config, section: DeviceSection, known: Known | None) -> DevicePlan:
+    if known is not None:
+        section = known.complete(section)
     due = due_together(tuple(section.interval_of(tag) for tag in section.tags))
     most = traffic_of(config, section, due)
     least = traffic_of(config, section, least_polls(section, due))
+    if isinstance(section, OpcuaDevice):
+        return DevicePlan(section, (), most, least, outlook=_outlook(section, due, known), known=known)
     if not isinstance(section, ModbusDevice) or not section.tags:
         return DevicePlan(section, tuple(Poll(columns, rate, (), (), 0.0) for columns, rate in due), most, least)
     fields = fields_of(section)
     polls = tuple(_poll(section, fields, columns, rate) for columns, rate in due)
     has_models = any(field.absent for field in fields.all)
     return DevicePlan(section, polls, most, least, _saving(section, fields), has_models)
+
+
+def _outlook(section: OpcuaDevice, due: Sequence[tuple[Sequence[int], float]], known: Known | None) -> "Outlook":
+    from gateway.drivers.opcua.outlook import look_ahead  # asyncua is imported where OPC UA is planned
+
+    return look_ahead(section, _limits(section, known), due)
+
+
+def _limits(section: DeviceSection, known: Known | None) -> Limits:
+    given = section.limits if isinstance(section, OpcuaDevice) else {}
+    return Limits(given=given) if known is None else known.limits(given)
 
 
 @lru_cache(maxsize=256)
@@ -177,7 +215,26 @@ def document_of(each: DevicePlan) -> dict[str, Any]:
     else:
         found["mode"] = getattr(section, "mode", "")
         found["interval_s"] = section.interval
-    return found
+    return found | _opcua_document(each)
+
+
+def _opcua_document(each: DevicePlan) -> dict[str, Any]:
+    outlook, section, known, limits = each.outlook, each.section, each.known, each.limits
+    if outlook is None or not isinstance(section, OpcuaDevice):
+        return {}
+    return {
+        "subscriptions": [asdict(subscription) for subscription in outlook.subscriptions],
+        "polls": [
+            {"polls_per_second": round(poll.rate, 6), "tags": poll.tags, "requests": poll.requests}
+            for poll in outlook.polls
+        ],
+        "requests_at_connect": dict(outlook.connect),
+        "requests_per_second": round(outlook.per_second, 6),
+        "max_requests_per_second": section.max_requests_per_second,
+        "limits": {name: {"most": most, "from": limits.sources[name]} for name, most in limits.document.items()},
+        "found_tags": None if known is None or not section.browse else [tag.name for tag in known.tags],
+        "known": known is not None,
+    }
 
 
 def _poll_document(poll: Poll) -> dict[str, Any]:

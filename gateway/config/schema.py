@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,8 +14,11 @@ from gateway.config.local import BufferSection, ControlSection, HttpSection
 from gateway.config.mqtt import MqttSection
 from gateway.drivers import Device
 from gateway.drivers.base import DeviceSection, Section, Tag
+from gateway.errors import told
+from gateway.files import exposed
 from gateway.quantities import Name
 from gateway.secret import Secret
+from gateway.tls import UnusableFileError, client_context
 
 
 class GatewaySection(Section):
@@ -86,7 +90,24 @@ class Config(Checked, Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What works and should still be looked at: one sentence each."""
-        return tuple(secret.warning for secret in _secrets(self) if secret.warning)
+        secrets = (secret.warning for secret in _secrets(self))
+        keys = (exposed(path) for path in self._private_keys())
+        return (*(warning for warning in (*secrets, *keys) if warning), *self._unusable_certificates())
+
+    def _private_keys(self) -> Iterator[Path]:
+        keys = [self.mqtt.tls.key_file, None if self.http.tls is None else self.http.tls.key_file]
+        devices = (key for device in self.devices if device.enabled for key in device.private_keys)
+        yield from dict.fromkeys(key for key in (*keys, *devices) if key is not None)
+
+    def _unusable_certificates(self) -> Iterator[str]:
+        """Try the files for the broker: no fault of the config, since they may be replaced at any time."""
+        section = self.mqtt.tls
+        if section.insecure_plaintext:
+            return
+        try:
+            client_context(section.ca_file, section.cert_file, section.key_file)
+        except UnusableFileError as error:
+            yield told(f"mqtt: {error}", error.do)
 
     @property
     def in_clear(self) -> tuple[str, ...]:

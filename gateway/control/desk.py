@@ -8,6 +8,7 @@ from gateway.control.messages import (
     TIMEOUT,
     UNKNOWN,
     WRONG_ANSWER,
+    About,
     AnyRequest,
     Browse,
     Buffer,
@@ -113,6 +114,25 @@ class Desk:
         except StorageError as error:
             return failure("storage", str(error), error.do)
 
+    def about(self, request: About) -> dict[str, Any]:
+        """Say what is known of a device by its open connection, and which tags were found at the device itself."""
+        section, driver = self._sections.get(request.device), self._driver_of(request.device)
+        if section is None:
+            return failure(UNKNOWN, f"the gateway does not read {request.device}", _NO_TAGS)
+        if driver is None:
+            return failure("connection-lost", f"the gateway has no connection to {request.device} now", _STATUS)
+        configured = {tag.name for tag in section.tags}
+        return {
+            "ok": True,
+            "connection": dict(driver.details),
+            "configured": section.model_dump(mode="json", include={"browse"}),
+            "found": [
+                tag.model_dump(mode="json", exclude_unset=True)
+                for tag in (driver.section or section).tags
+                if tag.name not in configured
+            ],
+        }
+
     async def explore(self, request: Browse | View) -> dict[str, Any]:
         """Let the open session of an OPC UA device take one step through the server's address space."""
         from gateway.control.exploring import step  # asyncua is imported where OPC UA is read
@@ -157,6 +177,11 @@ class Visit:
                 return await self._desk.explore(request)
             case Buffer():
                 return await self._desk.look_into_buffer(request)
+            case About():
+                return self._desk.about(request)
+        return await self._through_link(request)
+
+    async def _through_link(self, request: Connect | Read | Identify) -> Mapping[str, Any]:
         section = self._desk.section_of(request.link)
         if section is None:
             return failure(UNKNOWN, "the gateway has no such link")

@@ -21,14 +21,15 @@ async def step(driver: Driver, request: Browse | ViewRequest) -> dict[str, Any]:
     """Do one step for a client, and give the response. Raises DeviceError."""
     explorer = cast("OpcuaDriver", driver).explorer
     if isinstance(request, ViewRequest):
-        return {"ok": True, "views": [list(view) for view in await explorer.look(request.nodes)]}
+        views = [list(view) for view in await explorer.look(request.nodes)]
+        return {"ok": True, "views": views, "requests": explorer.requests}
     if request.points:
         points = [bytes.fromhex(point) for point in request.points]
         pages = await explorer.more(points, release=request.release)
     else:
         pages = await explorer.first(request.nodes)
     told = [[page.status, page.point.hex(), list(map(list, page.references)), page.node] for page in pages]
-    return {"ok": True, "pages": told}
+    return {"ok": True, "pages": told, "requests": explorer.requests}
 
 
 class RemoteExplorer:
@@ -37,6 +38,7 @@ class RemoteExplorer:
     def __init__(self, daemon: Daemon, device: str) -> None:
         self._daemon = daemon
         self._device = device
+        self.requests = 0
 
     async def first(self, nodes: Sequence[str]) -> list[Page]:
         """Ask for the first references of each node."""
@@ -63,4 +65,5 @@ class RemoteExplorer:
         answer = await self._daemon.ask({**request, "device": self._device})
         if not answer["ok"]:
             raise DeviceError(str(answer["text"]), reason=str(answer["code"]), do=str(answer["do"]))
+        self.requests += int(answer["requests"])
         return answer

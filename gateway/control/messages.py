@@ -100,6 +100,13 @@ class Browse(_Request):
     model_config = ConfigDict(strict=False)
 
 
+class About(_Request):
+    """Asks what the gateway knows of a device by its open connection; nothing is sent to the device."""
+
+    do: Literal["about"]
+    device: str = Field(min_length=1, max_length=128)
+
+
 class View(_Request):
     """Asks an OPC UA device what variables hold, each with the node of its unit or an empty text: one step."""
 
@@ -121,7 +128,7 @@ class Buffer(_Request):
     to_ms: int = 0
 
 
-AnyRequest = Hello | Connect | Read | Identify | Sample | Browse | View | Buffer
+AnyRequest = Hello | Connect | Read | Identify | Sample | Browse | View | About | Buffer
 Request = Annotated[AnyRequest, Field(discriminator="do")]
 _REQUEST: Final[TypeAdapter[Any]] = TypeAdapter(Request)
 

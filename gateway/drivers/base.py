@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -175,6 +176,11 @@ class Driver(ABC):
         return None
 
     @property
+    def held_back(self) -> Mapping[int, float]:
+        """How far, by column, a raw value may go before the PLC tells of it; taken off the gateway's own deadband."""
+        return {}
+
+    @property
     def details(self) -> Mapping[str, Any]:
         """What a person should see of this connection beside the device's state: JSON values for health."""
         return {}
@@ -254,6 +260,11 @@ class DeviceSection(Section):
     def certificate_files(self) -> dict[str, CertificateFile]:
         """The certificates of ours that this device's connection uses, by the name that health gives them."""
         return {}
+
+    @property
+    def private_keys(self) -> tuple[Path, ...]:
+        """The files of ours that nobody else may read."""
+        return ()
 
     def prepare(self) -> None:
         """Import what `open` needs: before anything runs, since an import of half a second would hold up the loop."""

@@ -83,6 +83,22 @@ class DeviceParts(Protocol):
         """What the open connection tells of itself, as JSON values; may be empty."""
 
 
+class BrokerAlarm(Protocol):
+    """One thing that somebody should look into: a reason's code, and two sentences."""
+
+    @property
+    def code(self) -> str:
+        """The reason's code."""
+
+    @property
+    def text(self) -> str:
+        """What is wrong."""
+
+    @property
+    def do(self) -> str:
+        """What to do about it."""
+
+
 class BrokerParts(Protocol):
     """The connection to the broker: a `Component` of its state, with what the publisher counts."""
 
@@ -125,6 +141,10 @@ class BrokerParts(Protocol):
     @property
     def unmatched(self) -> int:
         """Messages that nobody subscribed to (MQTT 5.0 section 3.4.2.1: reason code 0x10)."""
+
+    @property
+    def alarms(self) -> Sequence[BrokerAlarm]:
+        """What somebody should look into though the connection stands."""
 
     @property
     def tls(self) -> bool:

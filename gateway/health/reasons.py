@@ -113,6 +113,8 @@ def _of_broker(parts: Parts) -> Iterator[Reason]:
             f"MQTT: {sentence}",
             "Allow this gateway's user to publish to the topic. Its readings wait on disk until then.",
         )
+    for alarm in broker.alarms:
+        yield Reason(alarm.code, f"MQTT: {alarm.text}", alarm.do)
     if broker.unmatched:
         yield Reason(
             "unmatched",
@@ -185,12 +187,17 @@ def _of_gateway(parts: Parts) -> Iterator[Reason]:
 
 def _of_certificates(parts: Parts, now_ms: int) -> Iterator[Reason]:
     for certificate in parts.certificates():
-        days = days_left(certificate, now_ms)
-        if days < EXPIRY_WARNING_DAYS:
-            date = datetime.fromtimestamp(certificate.not_after_ms / 1000, UTC).date()
-            expired = certificate.not_after_ms <= now_ms
-            when = f"expired on {date}" if expired else f"expires in {days} days, on {date}"
-            yield Reason("certificate-expires", f"The certificate '{certificate.name}' {when}", certificate.do)
+        if days_left(certificate, now_ms) < EXPIRY_WARNING_DAYS:
+            yield Reason("certificate-expires", spell_expiry(certificate, now_ms), certificate.do)
+
+
+def spell_expiry(certificate: Certificate, now_ms: int) -> str:
+    """Write for a person until when a certificate is valid."""
+    date = datetime.fromtimestamp(certificate.not_after_ms / 1000, UTC).date()
+    days = days_left(certificate, now_ms)
+    in_days = f"in {days} day{'s' if days != 1 else ''}" if days else "within a day"
+    when = f"expired on {date}" if certificate.not_after_ms <= now_ms else f"expires {in_days}, on {date}"
+    return f"The certificate '{certificate.name}' {when}"
 
 
 def days_left(certificate: Certificate, now_ms: int) -> int:

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+from gateway import garbage
 from gateway.buffer import Buffer
 from gateway.drivers.base import NOTIFICATIONS_LOST, DeviceSection, Driver, Shared
 from gateway.errors import DeviceError
@@ -61,6 +62,8 @@ class Poller:
         self._changed = changed
         self._origin: float | None = None
         self._shaper = Shaper(section)
+        self._told: DeviceSection | None = None
+        self._held_back: Mapping[int, float] = {}
         self._drops = buffer.drops(section.name)
         self._look = asyncio.Event()
         self.driver: Driver | None = None
@@ -78,9 +81,10 @@ class Poller:
                 self.driver = driver
                 ending.callback(self._forget)
                 ending.push(partial(self._say_farewell, driver))
-                self._adopt(driver.section)
+                self._adopt(driver)
                 self.component.connected(driver)
-                self._shaper.follows = driver.subscribes
+                if not self.component.reconnects:
+                    garbage.settle()
                 await self._work(driver, self._origin)
 
     def _forget(self) -> None:
@@ -91,16 +95,29 @@ class Poller:
         if _was_stopped(error) and (farewell := driver.farewell):
             self._append((), 0, (), farewell)
 
-    def _adopt(self, completed: DeviceSection | None) -> None:
+    def _adopt(self, driver: Driver) -> None:
         """Go on with the tags as they are at the PLC; what is stored from here on names the meta that says so."""
-        if completed is None or self._changed is None:
-            return
-        meta = self._changed.describe(completed)
-        if (meta.id, meta.names) != (self._meta.id, self._meta.names):
-            self._changed.announce(meta)
-            self._section, self._meta = completed, meta
-            self._shaper = Shaper(completed)
-            self.component.tags = len(completed.tags)
+        self._told, held_back = driver.section, driver.held_back
+        is_new = held_back != self._held_back
+        if self._told is not None and self._changed is not None:
+            meta = self._changed.describe(self._told)
+            if (meta.id, meta.names) != (self._meta.id, self._meta.names):
+                is_new = True
+                self._changed.announce(meta)
+                self._section, self._meta = self._told, meta
+                self.component.tags = len(self._told.tags)
+        if is_new:
+            self._held_back = held_back
+            self._shaper = Shaper(self._section, held_back)
+        self._shaper.follows = driver.subscribes
+
+    def _keep_up(self) -> None:
+        """Adopt what the PLC told of its tags since the connection was made; all is sent again under that meta."""
+        if self.driver is not None and self.driver.section is not self._told:
+            bad = self._shaper.bad
+            self._adopt(self.driver)
+            self._shaper.bad.update(bad)
+            self._look.set()
 
     async def _work(self, driver: Driver, origin: float) -> None:
         """Read or follow what the device shows now; beside it, read back what it kept of the time before."""
@@ -115,6 +132,7 @@ class Poller:
     async def _read_back(self, driver: Driver) -> None:
         """Store what the device kept of the time in which nobody was connected, one piece after the other."""
         async for notification in driver.history():
+            self._keep_up()
             past = [self._shaper.past(raw) for raw in notification.samples]
             sampled = sum(raw.readings for raw in notification.samples)
             await self._append(past, sampled, notification.gaps, notification.bookmarks)
@@ -195,6 +213,7 @@ class Poller:
     def _store(
         self, samples: Sequence[Sample], gaps: tuple[Gap, ...] = (), bookmarks: Mapping[str, Bookmark | None] = _NONE
     ) -> asyncio.Future[bool]:
+        self._keep_up()
         self._notice_drops()
         now = asyncio.get_running_loop().time()
         shaped = [sample for raw in samples if (sample := self._shaper.shape(raw, now)) is not None]
@@ -232,7 +251,7 @@ class Poller:
         """Mark a stamp that our own clock gave before it was right."""
         if sample.rx is not None or self._clock() is not False:
             return sample
-        return replace(sample, clock="unsynced")
+        return sample._replace(clock="unsynced")
 
 
 def _was_stopped(error: BaseException | None) -> bool:

@@ -12,7 +12,7 @@ from gateway.model import Meta
 from gateway.publisher.feed import Feed, Outlet
 from gateway.publisher.mqtt import MqttSession
 from gateway.publisher.payload import meta as meta_message
-from gateway.publisher.payload.json import VERSION, payload_limit
+from gateway.publisher.payload.json import VERSION, octets, payload_limit
 from gateway.publisher.reasons import PublishRefusedError
 from gateway.publisher.window import Priority, Window
 from gateway.supervisor import now_ms
@@ -140,7 +140,7 @@ class Announcements:
     async def _post(self, topic: str, payload: bytes, *, retain: bool = True) -> asyncio.Future[int]:
         if len(payload) > payload_limit(topic, len(payload), self._session.grants.maximum_packet):
             return _refused(topic, len(payload))
-        await self._window.acquire(Priority.CONTROL)
+        await self._window.acquire(Priority.CONTROL, octets(topic, payload))
         acknowledged = self._session.send(topic, payload, retain=retain)
         acknowledged.add_done_callback(self._free_place)
         return acknowledged

@@ -2,34 +2,41 @@
 
 import asyncio
 import contextlib
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from gateway.buffer.stored import FIRST, Stored
+from gateway.config.mqtt import MqttSection
 from gateway.errors import PublishError, StorageError
 from gateway.model import MqttState
 from gateway.publisher.announcements import Announcements
+from gateway.publisher.component import too_much
 from gateway.publisher.delivery import Delivery
 from gateway.publisher.feed import Feed
 from gateway.publisher.holds import Holds
 from gateway.publisher.lanes import Lane
 from gateway.publisher.mqtt import MqttSession
+from gateway.publisher.pace import Pace
 from gateway.publisher.payload import Message
 from gateway.publisher.payload.json import messages
 from gateway.publisher.reasons import PublishRefusedError
 from gateway.publisher.window import Priority, Window
 
+_LINE_BUSY_S: Final = 0.5
+_SMALLEST_AIM: Final = 2048
+
 
 class Connection:
     """One session at work. What was stored before it began is history: its own lane, and marked so."""
 
-    def __init__(self, feed: Feed, session: MqttSession, name: str, *, retry_refused: float) -> None:
+    def __init__(self, feed: Feed, session: MqttSession, pace: Pace, name: str, *, retry_refused: float) -> None:
         self._feed = feed
         self._session = session
         self.boundary, self._past = feed.rows.last_id, feed.rows.past
         grants, section = session.grants, feed.section
-        self._window = Window(min(section.max_inflight, grants.receive_maximum), self._observe)
+        self._pace = pace
+        self._window = Window(min(section.max_inflight, grants.receive_maximum), self._observe, pace.admit)
         self._holds = Holds(self._retry, first=retry_refused)
-        self._delivery = Delivery(session, self._window, feed.rows, self._holds, feed.component)
+        self._delivery = Delivery(session, self._window, feed.rows, self._holds, feed.component, self._exceeded)
         self.announcements = Announcements(feed, session, self._window, name)
         self._backlog = self._lane(Priority.BACKLOG, after=FIRST, upto=self.boundary, patience=0.0)
         self._live = self._lane(Priority.LIVE, after=self.boundary, upto=None, patience=section.flush_interval)
@@ -85,6 +92,8 @@ class Connection:
                 historical=priority is Priority.BACKLOG,
                 max_bytes=self._feed.section.max_message_bytes,
                 max_packet=self._session.grants.maximum_packet,
+                aim=_aim(self._feed.section),
+                compression=self._feed.section.compression,
             )
 
         return Lane(
@@ -131,8 +140,20 @@ class Connection:
         self._backlog.rewind()
         self._live.rewind()
 
+    def _exceeded(self) -> None:
+        self._pace.quota.exceeded(asyncio.get_running_loop().time())
+        self._feed.component.alarm(too_much("the broker refuses messages for its quota", self._pace.quota))
+        self._retry()
+
     def _observe(self, in_use: int) -> None:
         self._feed.component.inflight = in_use
+
+
+def _aim(section: MqttSection) -> int:
+    """Say how large messages should become: on a slow line a large one would keep live data waiting."""
+    if section.max_bytes_per_second is None:
+        return section.max_message_bytes
+    return min(section.max_message_bytes, max(_SMALLEST_AIM, int(section.max_bytes_per_second * _LINE_BUSY_S)))
 
 
 def _cause(group: ExceptionGroup[Exception]) -> Exception:

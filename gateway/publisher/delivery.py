@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, Protocol
 
 from gateway.buffer.stored import Stored
@@ -12,6 +12,7 @@ from gateway.publisher.component import BrokerComponent
 from gateway.publisher.holds import Holds
 from gateway.publisher.mqtt import MqttSession
 from gateway.publisher.payload import Message
+from gateway.publisher.payload.json import octets
 from gateway.publisher.reasons import NO_MATCHING_SUBSCRIBERS, PublishRefusedError
 from gateway.publisher.window import Priority, Window
 
@@ -68,17 +69,25 @@ class _Parts:
 class Delivery:
     """Keeps the promise that a row is deleted only when the broker has acknowledged every message that holds of it.
 
-    A row of which a message was refused goes back to the buffer, and its topic is held back.
+    A row of which a message was refused goes back to the buffer, and its topic is held back; `exceeded` is called
+    instead where the broker refuses a message because of its quota.
     """
 
     def __init__(
-        self, session: MqttSession, window: Window, rows: Rows, holds: Holds, component: BrokerComponent
+        self,
+        session: MqttSession,
+        window: Window,
+        rows: Rows,
+        holds: Holds,
+        component: BrokerComponent,
+        exceeded: Callable[[], None],
     ) -> None:
         self._session = session
         self._window = window
         self._buffer = rows
         self._holds = holds
         self._component = component
+        self._exceeded = exceeded
         self._open: dict[int, _Parts] = {}
         self._delivered: list[int] = []
         self._places = 0
@@ -95,12 +104,12 @@ class Delivery:
 
     async def send(self, message: Message, priority: Priority) -> None:
         """Publish a message as soon as there is a place; what becomes of it is settled when its PUBACK comes."""
-        await self._window.acquire(priority)
+        await self._window.acquire(priority, octets(message.topic, message.payload))
         if message.topic in self._holds.topics:
             self._window.release()
             self._settle(message, delivered=False)
             return
-        acknowledged = self._session.send(f"{message.topic}/data", message.payload)
+        acknowledged = self._session.send(f"{message.topic}/data", message.payload, coding=message.coding)
         acknowledged.add_done_callback(lambda puback: self._on_puback(message, puback))
 
     def refuse(self, message: Message, error: PublishRefusedError) -> None:
@@ -171,6 +180,10 @@ class Delivery:
         elif isinstance(error, PublishRefusedError):
             self._component.rejected += 1
             self._window.release()
+            if error.of_quota:
+                self._settle(message, delivered=False)
+                self._exceeded()
+                return
             self.refuse(message, error)
 
     def _settle(self, message: Message, *, delivered: bool, places: int = 0) -> None:

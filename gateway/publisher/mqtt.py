@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 import threading
 from dataclasses import dataclass
@@ -15,27 +14,26 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.config.mqtt import MqttSection
 from gateway.errors import GatewayError, PublishError
-from gateway.publisher.payload.json import CONTENT_TYPE
-from gateway.publisher.reasons import Grants, PublishRefusedError, ended_by, not_accepted, not_authenticated
-from gateway.publisher.tls import client_context, explain
+from gateway.publisher.dial import open_way
+from gateway.publisher.keepalive import KeepAlive
+from gateway.publisher.paho_parts import LastError, json_of, quiet
+from gateway.publisher.payload.coding import CODINGS
+from gateway.publisher.reasons import (
+    Grants,
+    PublishRefusedError,
+    cut,
+    ended_by,
+    not_accepted,
+    not_authenticated,
+)
+from gateway.publisher.tls import explain
+from gateway.publisher.way import Way
+from gateway.publisher.websocket import WebSocket
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ACK_TIMEOUT_S: Final = 30.0
 _FAILURE: Final = 0x80
-
-
-class _LastError(logging.Handler):
-    """Keeps the socket error that paho writes to its log, and nowhere else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error: OSError | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if isinstance(record.args, tuple) and record.args and isinstance(record.args[0], OSError):
-            self.error = record.args[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,37 +52,40 @@ class MqttSession(aiomqtt.Client):
 
     def __init__(
         self,
-        section: MqttSection,
+        way: Way,
         *,
         client_id: str,
         will: tuple[str, bytes],
         connect_timeout: float = CONNECT_TIMEOUT_S,
         ack_timeout: float = ACK_TIMEOUT_S,
     ) -> None:
+        section = way.section
         v5 = section.protocol == 5
-        self._section = section
+        self._way = way
         self._connect_timeout = connect_timeout
         self._ack_timeout = ack_timeout
-        self._last = _LastError()
+        self._last = LastError()
         super().__init__(
-            section.host,
-            section.port,
+            way.host,
+            way.port,
             identifier=client_id,
             protocol=aiomqtt.ProtocolVersion.V5 if v5 else aiomqtt.ProtocolVersion.V311,
             **({"clean_start": True} if v5 else {"clean_session": True}),  # type: ignore[arg-type]
-            will=aiomqtt.Will(*will, qos=1, retain=True, properties=_json(PacketTypes.WILLMESSAGE) if v5 else None),
+            will=aiomqtt.Will(*will, qos=1, retain=True, properties=json_of(PacketTypes.WILLMESSAGE) if v5 else None),
             keepalive=round(section.keepalive),
             timeout=connect_timeout,
             max_inflight_messages=0,
-            logger=_quiet(self._last),
+            logger=quiet(self._last),
         )
         self.pending_calls_threshold = 1_000_000
-        self._client.connect_timeout = connect_timeout
-        self._properties_of_json = _json(PacketTypes.PUBLISH) if v5 else None
+        self._client._create_socket = self._create_socket  # type: ignore[method-assign,assignment]
+        self._contents = {coding: json_of(PacketTypes.PUBLISH, coding) if v5 else None for coding in CODINGS}
         self._sent: dict[int, _Sent] = {}
         self._ended: asyncio.Future[PublishError] = self._loop.create_future()
         self._loop_thread = threading.get_ident()
         self.grants = Grants()
+        self.sent = 0
+        self._keep_alive = KeepAlive(self._client, way.address)
         self.received: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(maxsize=1000)
 
     async def __aenter__(self) -> Self:
@@ -107,29 +108,38 @@ class MqttSession(aiomqtt.Client):
         """Messages that the broker has not acknowledged yet."""
         return len(self._sent)
 
-    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[int]:
-        """Publish with QoS 1; the future gives the PUBACK's reason code, a success.
+    def send(self, topic: str, payload: bytes, *, retain: bool = False, coding: str = "none") -> asyncio.Future[int]:
+        """Publish with QoS 1; the future gives the PUBACK's reason code, a success. `coding`: how it is compressed.
 
         It raises PublishRefusedError if the broker refuses the message, PublishError once the session has ended.
         """
-        properties = self._properties_of_json if payload else None
+        properties = self._contents[coding] if payload else None
         published = self._client.publish(topic, payload, 1, retain and self.grants.retain, properties)
         if published.rc != 0:
             raise self._ended.result() if self._ended.done() else self._lost()
         sent = _Sent(topic, self._loop.time(), self._loop.create_future())
         self._sent[published.mid] = sent
+        self.sent += 1
         return sent.acknowledged
 
     async def watch(self) -> NoReturn:
-        """Wait for the end of the session. Raises PublishError: it was lost, or a PUBACK is overdue."""
+        """Keep the session alive, and wait for its end.
+
+        Raises PublishError: it was lost, a PUBACK is overdue, or nothing was heard for 1.25 keep-alive intervals.
+        """
         while not self._ended.done():
-            oldest = next(iter(self._sent.values()), None)
-            patience = self._ack_timeout if oldest is None else oldest.at + self._ack_timeout - self._loop.time()
-            if patience <= 0:
-                text = f"{self._section.address} has not acknowledged a message for {self._ack_timeout:.0f} s"
-                raise PublishError(text, do="Look into the broker's log.")
-            await asyncio.wait([self._ended], timeout=patience)
+            now = self._loop.time()
+            look_again = min(self._overdue_at(now), self._keep_alive.look(now))
+            await asyncio.wait([self._ended], timeout=look_again - now)
         raise self._ended.result()
+
+    def _overdue_at(self, now: float) -> float:
+        oldest = next(iter(self._sent.values()), None)
+        overdue_at = (now if oldest is None else oldest.at) + self._ack_timeout
+        if overdue_at <= now:
+            text = f"{self._way.address} has not acknowledged a message for {self._ack_timeout:.0f} s"
+            raise PublishError(text, do="Look into the broker's log.")
+        return overdue_at
 
     def listen(self, *filters: str) -> None:
         """Subscribe; messages come to `received`. If the broker refuses that, none will come, and no harm is done."""
@@ -155,9 +165,10 @@ class MqttSession(aiomqtt.Client):
             async with asyncio.timeout(self._connect_timeout):
                 await done
         except OSError as error:
-            raise explain(error, self._section) from error
+            raise explain(error, self._way) from error
         except ValueError as error:
-            raise PublishError(f"{self._section.host} is not a host name: {error}", do="Check mqtt.host.") from error
+            text = f"{self._way.host} is not a host name: {error}"
+            raise PublishError(text, do=f"Check {self._way.host_key}.") from error
 
     def _open_in_thread(self, done: asyncio.Future[None]) -> None:
         error: Exception | None = None
@@ -171,16 +182,16 @@ class MqttSession(aiomqtt.Client):
             self._loop.call_soon_threadsafe(self._opened, done, error)
 
     def _client_connect(self) -> None:
-        section = self._section
-        if not section.tls.insecure_plaintext:
-            self._client.tls_set_context(client_context(section.tls))
+        section = self._way.section
         if section.username is not None:
             password = None if section.password is None else section.password.reveal()
             self._client.username_pw_set(section.username, password)
         super()._client_connect()
-        connection = self._client.socket()
-        if isinstance(connection, socket.socket):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _create_socket(self) -> socket.socket | WebSocket:
+        connection = open_way(self._way, self._connect_timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
     def _opened(self, done: asyncio.Future[None], error: Exception | None) -> None:
         if done.done():  # cancelled: nobody wants this connection any more
@@ -195,7 +206,7 @@ class MqttSession(aiomqtt.Client):
             async with asyncio.timeout(self._connect_timeout):
                 await self._connected
         except TimeoutError:
-            text = f"{self._section.address} took the connection, but does not answer as an MQTT broker"
+            text = f"{self._way.address} took the connection, but does not answer as an MQTT broker"
             raise PublishError(text, do="Check mqtt.port and the broker's log.") from None
 
     def _end(self, disconnected: asyncio.Future[None]) -> None:
@@ -208,10 +219,13 @@ class MqttSession(aiomqtt.Client):
         self._sent.clear()
 
     def _lost(self) -> PublishError:
-        if self._last.error is not None:
-            return explain(self._last.error, self._section)
-        text = f"{self._section.address} closed the connection"
-        if self._section.tls.insecure_plaintext or self._section.tls.cert_file or self._connected.done():
+        error = self._last.error
+        if self._connected.done() and (error is None or isinstance(error, ConnectionResetError | BrokenPipeError)):
+            return cut(self._way.address)
+        if error is not None:
+            return explain(error, self._way)
+        text = f"{self._way.address} closed the connection"
+        if self._way.section.tls.insecure_plaintext or self._way.section.tls.cert_file:
             return PublishError(text, do="Look into the broker's log.")
         return PublishError(text, do="If the broker wants client certificates, set mqtt.tls.cert_file and key_file.")
 
@@ -226,7 +240,7 @@ class MqttSession(aiomqtt.Client):
         if self._connected.done():
             return
         if reason_code.value >= _FAILURE:
-            self._connected.set_exception(not_accepted(reason_code, self._section))
+            self._connected.set_exception(not_accepted(reason_code, self._way.address))
             return
         try:
             self.grants = Grants.of(properties)
@@ -246,7 +260,7 @@ class MqttSession(aiomqtt.Client):
         if not self._connected.done():
             self._connected.set_exception(self._lost())
         elif not self._ended.done() and (flags.is_disconnect_packet_from_server or self._last.error is None):
-            self._ended.set_result(ended_by(flags, reason_code, self._section) or self._lost())
+            self._ended.set_result(ended_by(flags, reason_code, self._way.address) or self._lost())
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(
@@ -281,15 +295,3 @@ class MqttSession(aiomqtt.Client):
         except (OSError, ValueError) as error:
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
-
-
-def _quiet(handler: logging.Handler) -> logging.Logger:
-    logger = logging.Logger("paho", logging.ERROR)  # noqa: LOG001 -- outside the tree: nothing reaches the log
-    logger.addHandler(handler)
-    return logger
-
-
-def _json(packet: int) -> Properties:
-    properties = Properties(packet)  # type: ignore[no-untyped-call]
-    properties.ContentType = CONTENT_TYPE
-    return properties

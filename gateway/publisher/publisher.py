@@ -7,10 +7,14 @@ from typing import Final
 
 import orjson
 
+from gateway.errors import PublishError
 from gateway.model import Meta, MqttState
 from gateway.publisher.connection import Connection
 from gateway.publisher.feed import Feed, Outlet
+from gateway.publisher.lessons import Lessons
 from gateway.publisher.mqtt import ACK_TIMEOUT_S, MqttSession
+from gateway.publisher.pace import Pace
+from gateway.publisher.way import Way, ways
 
 RETRY_REFUSED_S: Final = 5.0
 """How long a topic is held back after the broker has refused it for the first time."""
@@ -26,6 +30,10 @@ class Publisher:
         self._ack_timeout = ack_timeout
         self._retry_refused = retry_refused
         self._connection: Connection | None = None
+        self._ways = ways(feed.section)
+        self._turn = 0
+        self._pace = Pace(feed.section.max_messages_per_second, feed.section.max_bytes_per_second)
+        self._lessons = Lessons(self._pace.quota, feed.component)
         for outlet in feed.outlets.values():
             self._follow(outlet)
         feed.component.listeners.append(self.look_again)
@@ -49,15 +57,26 @@ class Publisher:
     async def run_session(self) -> None:
         """Connect and publish until the session ends. Raises PublishError.
 
+        Where there are several brokers, each is tried once in the order of preference, and after a session the first.
         When cancelled, it says `offline` and disconnects cleanly, within two seconds.
         """
         name = secrets.token_hex(4)
-        async with self._open(name) as session:
+        way = self._ways[self._turn]
+        self._turn = (self._turn + 1) % len(self._ways)
+        self._feed.component.address = way.address
+        async with self._open(way, name) as session:
+            self._turn = 0
             self._feed.component.forget_refusals()
             self._feed.component.become(MqttState.CONNECTED)
-            self._connection = Connection(self._feed, session, name, retry_refused=self._retry_refused)
+            self._connection = Connection(self._feed, session, self._pace, name, retry_refused=self._retry_refused)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
             try:
                 await self._connection.run()
+            except PublishError as error:
+                now = loop.time()
+                self._lessons.learn(error, lasted=now - began, sent=session.sent, now=now)
+                raise
             finally:
                 self._connection = None
 
@@ -68,11 +87,11 @@ class Publisher:
                 async with asyncio.timeout(timeout):
                     await self._connection.drained()
 
-    def _open(self, name: str) -> MqttSession:
+    def _open(self, way: Way, name: str) -> MqttSession:
         will = orjson.dumps({"state": "offline", "session": name, "reason": "lost"})
         section, topics = self._feed.section, self._feed.topics
         client_id = section.client_id or self._feed.gateway
-        return MqttSession(section, client_id=client_id, will=(topics.status, will), ack_timeout=self._ack_timeout)
+        return MqttSession(way, client_id=client_id, will=(topics.status, will), ack_timeout=self._ack_timeout)
 
     def _follow(self, outlet: Outlet) -> None:
         def changed() -> None:

@@ -7,7 +7,6 @@ from paho.mqtt.client import DisconnectFlags
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.config.mqtt import MqttSection
 from gateway.errors import GatewayError, PublishError
 from gateway.model import MqttState
 
@@ -16,6 +15,13 @@ _NOT_OURS: Final = {0x84: "does not speak this version of MQTT", 0x85: "refuses 
 _AUTHENTICATION: Final = (0x86, 0x87, 0x8A, 0x8C)
 _SESSION_TAKEN_OVER: Final = 0x8E
 _KEEP_ALIVE_TIMEOUT: Final = 0x8D
+_QUOTA_EXCEEDED: Final = 0x97
+_TOO_MUCH: Final = (0x93, 0x96, _QUOTA_EXCEEDED)
+"""Receive Maximum exceeded, Message rate too high, Quota exceeded (MQTT 5.0 section 3.14.2.1)."""
+_BUSY: Final = (0x88, 0x89, _QUOTA_EXCEEDED, 0x9F)
+"""Server unavailable, Server busy, Quota exceeded, Connection rate exceeded (MQTT 5.0 section 3.2.2.2)."""
+BUSY_RETRY_S: Final = 10.0
+TAKEN_OVER_RETRY_S: Final = 60.0
 _RAISE_LIMIT: Final = "Raise the broker's limit of packet sizes."
 _CHECK_RIGHTS: Final = "Check what the broker lets this gateway publish."
 
@@ -26,11 +32,25 @@ class PublishRefusedError(GatewayError):
     def __init__(self, topic: str, reason: str, *, code: int | None = None, do: str = _CHECK_RIGHTS) -> None:
         code_text = "" if code is None else f" (0x{code:02x})"
         super().__init__(f"the broker refused {topic}: {reason}{code_text}", do=do)
+        self.of_quota = code == _QUOTA_EXCEEDED
+        """Whether it is not the message that the broker minds, but how many there are."""
 
     @classmethod
     def too_large(cls, topic: str, size: int) -> "PublishRefusedError":
         """Refuse what the broker would end the session for (MQTT 5.0 section 3.2.2.3.6)."""
         return cls(topic, f"{size} bytes are more than its Maximum Packet Size", do=_RAISE_LIMIT)
+
+
+class TooMuchError(PublishError):
+    """The broker ended the session because of how much was sent."""
+
+
+class TakenOverError(PublishError):
+    """Another client took the session over (MQTT 5.0 section 3.1.4)."""
+
+
+class CutError(PublishError):
+    """The broker closed the connection without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +78,38 @@ def not_authenticated(error: GatewayError) -> PublishError:
     return PublishError(str(error), state=MqttState.AUTH_ERROR, do=error.do)
 
 
-def not_accepted(reason_code: ReasonCode, section: MqttSection) -> PublishError:
+def not_accepted(reason_code: ReasonCode, address: str) -> PublishError:
     """Say why the broker did not accept the session (MQTT 5.0 section 3.2.2.2)."""
     code, said = reason_code.value, f"{str(reason_code).lower()} (0x{reason_code.value:02x})"
     if code in _AUTHENTICATION:
         do = "Check mqtt.username, mqtt.password and the broker's list of users."
-        return PublishError(f"{section.address} refuses the login: {said}", state=MqttState.AUTH_ERROR, do=do)
-    return PublishError(f"{section.address} {_NOT_OURS.get(code, 'refuses the session')}: {said}")
+        return PublishError(f"{address} refuses the login: {said}", state=MqttState.AUTH_ERROR, do=do)
+    patience = BUSY_RETRY_S if code in _BUSY else 0.0
+    return PublishError(f"{address} {_NOT_OURS.get(code, 'refuses the session')}: {said}", retry_after_s=patience)
 
 
-def ended_by(flags: DisconnectFlags, reason_code: ReasonCode, section: MqttSection) -> PublishError | None:
+def unheard(address: str) -> PublishError:
+    """Say that nothing comes from the broker any more."""
+    return PublishError(f"{address} does not answer any more", do="Check the network and the broker.")
+
+
+def cut(address: str) -> CutError:
+    """Say that the broker closed the connection and gave no reason; under 3.1.1 it has no way to give one."""
+    do = "Look into the broker's log; a quota, or another client with the same client id, may be the reason."
+    return CutError(f"{address} closed the connection", do=do)
+
+
+def ended_by(flags: DisconnectFlags, reason_code: ReasonCode, address: str) -> PublishError | None:
     """Say why the session ended, if the broker or the keep-alive told (MQTT 5.0 section 3.14.2.1)."""
     if reason_code.value == _KEEP_ALIVE_TIMEOUT:
-        return PublishError(f"{section.address} does not answer any more", do="Check the network and the broker.")
+        return unheard(address)
     if not flags.is_disconnect_packet_from_server:
         return None
-    taken_over = reason_code.value == _SESSION_TAKEN_OVER
-    do = "Another client uses the same client id; each needs its own." if taken_over else "Look into the broker's log."
-    return PublishError(f"{section.address} ended the session: {reason_code}", do=do)
+    text = f"{address} ended the session: {str(reason_code).lower()} (0x{reason_code.value:02x})"
+    if reason_code.value == _SESSION_TAKEN_OVER:
+        text = f"{address}: another client took over the session of this gateway's client id (0x8e)"
+        do = "Give each client an id of its own: mqtt.client_id, or gateway.id. They throw each other out for ever."
+        return TakenOverError(text, do=do, retry_after_s=TAKEN_OVER_RETRY_S)
+    if reason_code.value in _TOO_MUCH:
+        return TooMuchError(text, do="Write the broker's quota as mqtt.max_messages_per_second, or have it raised.")
+    return PublishError(text, do="Look into the broker's log.")

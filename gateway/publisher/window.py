@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
 
 
@@ -19,11 +19,18 @@ class Window:
 
     A place is taken from the publish until the PUBACK is in, and for data until the deletion of its rows is on
     disk, so that a crash resends at most `size` messages. The backlog leaves a tenth of the places, at least one,
-    to the others, so that a fresh reading never waits for an old one's round trip.
+    to the others, so that a fresh reading never waits for an old one's round trip. `admit` waits, before that, until
+    the rate allows a message of so many octets.
     """
 
-    def __init__(self, size: int, observe: Callable[[int], None] = lambda in_use: None) -> None:
+    def __init__(
+        self,
+        size: int,
+        observe: Callable[[int], None] = lambda in_use: None,
+        admit: Callable[[Priority, int], Awaitable[None]] | None = None,
+    ) -> None:
         self.size = size
+        self._admit = admit
         self._reserve = max(1, size // 10) if size > 1 else 0
         self._in_use = 0
         self._observe = observe
@@ -37,8 +44,10 @@ class Window:
         """Whether half of the places or fewer are free: time to hurry with what holds them."""
         return self._tight.is_set()
 
-    async def acquire(self, priority: Priority) -> None:
-        """Take a place; waits for one if need be."""
+    async def acquire(self, priority: Priority, octets: int = 0) -> None:
+        """Take a place for a message of so many octets; waits for one if need be."""
+        if self._admit is not None:
+            await self._admit(priority, octets)
         if not any(self._waiting[other] for other in Priority if other <= priority) and self._has_place(priority):
             self._count(+1)
             return

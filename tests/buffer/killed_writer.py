@@ -24,7 +24,7 @@ def numbered(number: int, chance: random.Random) -> Batch:
     """Give a batch that carries its number as its timestamp, of any size."""
     device = f"press-{number % 3}"
     batch = bulky(device, number) if chance.random() < 0.3 else batch_of(device, 5, suppressed=1)
-    return replace(batch, samples=tuple(replace(sample, ts=number) for sample in batch.samples))
+    return replace(batch, samples=tuple(sample._replace(ts=number) for sample in batch.samples))
 
 
 def groups(first: int, seed: int) -> Iterator[dict[int, Batch]]:

@@ -51,7 +51,7 @@ def samples(draw: st.DrawFn) -> tuple[Meta, Sample]:
 @given(samples())
 def test_every_piece_fits_and_nothing_is_lost_or_doubled(made: tuple[Meta, Sample]) -> None:
     meta, sample = made
-    pieces = cut(meta, sample)
+    pieces = cut(meta, [sample])
     assert all(len(as_sent(meta, piece)) <= MAX_SAMPLE_BYTES for piece in pieces)
     assert {piece.ts for piece in pieces} == {sample.ts}
     assert sum(piece.readings for piece in pieces) == sample.readings
@@ -71,7 +71,7 @@ def test_every_piece_fits_and_nothing_is_lost_or_doubled(made: tuple[Meta, Sampl
 def test_a_quality_travels_in_the_piece_that_holds_its_value() -> None:
     meta = wide(6)
     quality = dict.fromkeys(meta.names, "uncertain:SubNormal")
-    pieces = cut(meta, Sample(1, tuple(range(6)), tuple("x" * 5000 for _ in range(6)), 6, quality))
+    pieces = cut(meta, [Sample(1, tuple(range(6)), tuple("x" * 5000 for _ in range(6)), 6, quality)])
     assert len(pieces) == 2
     for piece in pieces:
         assert set(piece.quality) == {meta.names[column] for column in piece.columns}
@@ -82,29 +82,29 @@ def test_a_quality_travels_in_the_piece_that_holds_its_value() -> None:
 )
 def test_a_sample_that_fits_is_left_alone(code: str, value: object) -> None:
     sample = Sample.good(1, tuple(range(100)), (value,) * 100)
-    assert cut(wide(100, code), sample)[0] is sample
+    assert cut(wide(100, code), [sample])[0] is sample
 
 
 def test_a_sample_for_a_whole_device_is_left_alone() -> None:
     sample = Sample.bad(1, "connection-lost", 5000)
-    assert cut(wide(5000, "f"), sample) == (sample,)
+    assert cut(wide(5000, "f"), [sample]) == [sample]
 
 
 def test_a_value_over_8_kib_is_bad_too_large_and_costs_no_other_tag() -> None:
     fits, too_large = "x" * (MAX_VALUE_BYTES - 2), "x" * (MAX_VALUE_BYTES - 1)
-    (piece,) = cut(wide(2), Sample.good(1, (0, 1), (fits, too_large)))
+    (piece,) = cut(wide(2), [Sample.good(1, (0, 1), (fits, too_large))])
     assert (piece.columns, piece.values, dict(piece.quality)) == ((0,), (fits,), {"tag-ø-1": "bad:too-large"})
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud800", {1: 2}], ids=repr)
 def test_a_value_that_json_has_no_form_for_is_bad_and_costs_no_other_tag(value: object) -> None:
-    (piece,) = cut(wide(2), Sample.good(1, (0, 1), (value, 5)))
+    (piece,) = cut(wide(2), [Sample.good(1, (0, 1), (value, 5))])
     assert (piece.columns, piece.values, dict(piece.quality)) == ((1,), (5,), {"tag-ø-0": "bad:not-storable"})
     assert piece.readings == 2
 
 
 def test_ten_thousand_floats_are_cut_into_pieces_in_their_order() -> None:
     meta = Meta("9c", "press-1", "t", tuple(f"tag-{n}" for n in range(10_000)), ("d",) * 10_000)
-    pieces = cut(meta, Sample.good(1, tuple(range(10_000)), tuple(n / 7 for n in range(10_000))))
+    pieces = cut(meta, [Sample.good(1, tuple(range(10_000)), tuple(n / 7 for n in range(10_000)))])
     assert [column for piece in pieces for column in piece.columns] == list(range(10_000))
     assert max(len(as_sent(meta, piece)) for piece in pieces) <= MAX_SAMPLE_BYTES

@@ -120,19 +120,6 @@ def test_deadbands_and_packing_make_it_less(shell: Shell) -> None:
     assert packed["devices"][0]["sent_at_most"]["mb_per_day"] < device["sent_at_most"]["mb_per_day"]
 
 
-async def test_an_opc_ua_device_is_told_as_configured(shell: Shell) -> None:
-    robot = {
-        "name": "robot-1", "protocol": "opcua", "endpoint": "opc.tcp://192.0.2.20:4840", "interval": "500ms",
-        "tags": [{"name": "speed", "node": "i=2258"}],
-    }  # fmt: skip
-    (device,) = (planned(shell, robot))["devices"]
-    assert (device["mode"], device["interval_s"], device["load"]) == ("subscribe", 0.5, None)
-    assert device["sent_at_most"]["messages_per_day"] == 2 * 86_400
-    assert device["sent_at_least"]["messages_per_day"] == 96
-    done = await shell("plan", "-c", "gateway.yaml")
-    assert "  subscribes to 1 node, every 500ms" in done.out.splitlines()
-
-
 async def test_alike_devices_are_told_once_and_one_can_be_asked_for(shell: Shell) -> None:
     name = write(shell.folder, *(press(f"press-{number}", host=f"192.0.2.{number}") for number in range(1, 6)))
     done = await shell("plan", "-c", name)

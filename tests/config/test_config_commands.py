@@ -41,6 +41,22 @@ def test_a_good_config_is_one_line_and_exit_0() -> None:
     assert outcome.stdout == f"{SHIPPED}: ok, 4 devices, 74 tags, hash {load(SHIPPED).hash}\n"
 
 
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ([], "1 device, tags that browse finds at connect (robot-1), hash"),
+        ([{"name": "a", "node": "i=1"}], "1 device, 1 tag and tags that browse finds at connect (robot-1), hash"),
+    ],
+)
+def test_tags_that_are_found_at_connect_are_not_counted_as_none(tmp_path: Path, tags: list[Any], told: str) -> None:
+    robot = {"name": "robot-1", "protocol": "opcua", "endpoint": "opc.tcp://192.0.2.20", "browse": {}, "tags": tags}
+    path = tmp_path / "gateway.yaml"
+    path.write_text(yaml.safe_dump({"gateway": {"id": "a"}, "mqtt": {"host": "b.example.com"}, "devices": [robot]}))
+    assert told in run("-c", str(path)).stdout
+    summary = json.loads(run("-c", str(path), "--json").stdout)
+    assert (summary["tags"], summary["found_at_connect"]) == (len(tags), ["robot-1"])
+
+
 def test_a_broken_config_is_exit_2_and_every_problem_on_stderr() -> None:
     path = BROKEN / "everything-at-once.yaml"
     outcome = run("-c", str(path))
@@ -182,8 +198,9 @@ def test_the_schema_describes_what_a_reader_cannot_guess() -> None:
 def test_the_shipped_config_names_every_key_that_this_version_takes() -> None:
     text = SHIPPED.read_text(encoding="utf-8")
     sections = {
-        "gateway": "GatewaySection", "mqtt": "MqttSection", "tls": "MqttTls", "buffer": "BufferSection",
-        "http": "HttpSection", "device": "ModbusTcpDevice", "server": "OpcuaDevice", "security": "Security",
+        "gateway": "GatewaySection", "mqtt": "MqttSection", "tls": "MqttTls", "proxy": "MqttProxy",
+        "buffer": "BufferSection", "http": "HttpSection", "device": "ModbusTcpDevice", "server": "OpcuaDevice",
+        "security": "Security",
         "register": "ModbusTag", "node": "OpcuaTag", "line": "ModbusRtuDevice", "serial": "Serial",
         "secure device": "ModbusTlsDevice", "both sides": "ModbusTls", "guard": "Guard", "link": "Link",
     }  # fmt: skip

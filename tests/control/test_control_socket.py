@@ -173,6 +173,23 @@ async def test_an_open_driver_reads_for_a_client(tmp_path: Path, plc: ModbusSimu
         assert modbus["text"] == "press-1 is read over its link, register by register"
 
 
+async def test_what_is_known_of_a_device_is_told_without_asking_the_device(tmp_path: Path) -> None:
+    robot = ScriptedSection(name="robot-1", tags=(ScriptedTag(name="speed"),))
+    opened: dict[str, Driver] = {}
+    path = tmp_path / "control.sock"
+    desk = Desk("hall-3", [robot], Shared("hall-3"), opened.get)
+    async with serve(path, desk.visit), asking(path) as found:
+        request = {"do": "about", "device": "robot-1"}
+        assert (await found.ask(request))["text"] == "the gateway has no connection to robot-1 now"
+        async with robot.open(Shared("hall-3")) as driver:
+            opened["robot-1"] = driver
+            robot.plc.completed = robot.model_copy(update={"tags": (*robot.tags, ScriptedTag(name="found"))})
+            answer = await found.ask(request)
+            assert (answer["connection"], answer["found"]) == ({}, [{"name": "found"}])
+        stranger = await found.ask({**request, "device": "robot-2"})
+        assert stranger["text"] == "the gateway does not read robot-2"
+
+
 READ = {"do": "read", "link": "x", "unit": 1, "table": "holding", "start": 0, "count": 1, "timeout": 1}
 
 

@@ -47,6 +47,7 @@ class FakeBroker(Component[MqttState]):
         self.unmatched = 0
         self.tls = True
         self.refusals: Mapping[str, str] = {}
+        self.alarms: tuple[Any, ...] = ()
         self.__dict__.update(changes)
 
 

@@ -226,7 +226,9 @@ def test_each_thing_that_is_wrong_is_a_reason(changes: dict[str, object], status
     assert "device" not in reason
 
 
-@pytest.mark.parametrize(("days", "words"), [(29.5, "expires in 29 days"), (0.5, "expires in 0 days"), (-1, "expired")])
+@pytest.mark.parametrize(
+    ("days", "words"), [(29.5, "expires in 29 days"), (0.5, "expires within a day"), (-1, "expired")]
+)
 def test_a_certificate_is_a_reason_from_thirty_days_before_its_end(days: float, words: str) -> None:
     found = report(fake_parts(certificates=lambda: (expiring("mqtt client", days), expiring("opcua", 31))))
     assert found["status"] == "degraded"

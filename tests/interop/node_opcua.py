@@ -70,11 +70,19 @@ class NodeServer:
         assert "failed" not in answer, answer["failed"]
         return answer["done"]
 
-    async def add(self, **variables: tuple[Any, ...]) -> None:
-        """Make variables: name=(type, value), or name=(type, elements, lengths of a matrix)."""
+    async def add(self, **variables: tuple[Any, ...] | dict[str, Any]) -> None:
+        """Make variables: name=(type, value), (type, elements, lengths of a matrix), or what opcua_nodes.js takes."""
         keys = ("type", "value", "shape")
-        given = [{"name": name, **dict(zip(keys, each, strict=False))} for name, each in variables.items()]
+        given = [
+            {"name": name, **(each if isinstance(each, dict) else dict(zip(keys, each, strict=False)))}
+            for name, each in variables.items()
+        ]
         await self.order("add", variables=given)
+
+    async def asked(self, request: str) -> int:
+        """How many requests of a kind, such as BrowseNextRequest, it has got since it was started."""
+        counts: dict[str, int] = await self.order("asked")
+        return counts.get(request, 0)
 
     async def set(self, **values: Any) -> None:
         """Change variables."""
@@ -103,10 +111,12 @@ def node(name: str) -> str:
 
 @asynccontextmanager
 async def node_server(folder: Path, **options: Any) -> AsyncIterator[NodeServer]:
-    """Run a server; it is gone afterwards."""
+    """Run a server; it is gone afterwards, and was asked to change nothing (P10)."""
     server = NodeServer(folder, **options)
     try:
         await server.start()
         yield server
+        assert await server.asked("ReadRequest"), "nothing was counted"
+        assert [await server.asked(kind) for kind in ("WriteRequest", "CallRequest")] == [0, 0]
     finally:
         await server.kill()

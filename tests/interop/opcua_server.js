@@ -3,66 +3,25 @@
 "use strict";
 
 console.log = console.info = console.warn = console.error; // the library speaks; standard output is for answers
+globalThis.crypto ??= require("node:crypto").webcrypto; // Node.js 18, which Debian 12 has, calls it so
 
 const path = require("node:path");
 const readline = require("node:readline");
 const {
-    DataType, MessageSecurityMode, OPCUACertificateManager, OPCUAServer, SecurityPolicy, StatusCodes, Variant,
-    VariantArrayType, coerceInt64, coerceNodeId, coerceUInt64,
+    MessageSecurityMode, OPCUACertificateManager, OPCUAServer, SecurityPolicy, nodesets,
 } = require("node-opcua");
+const { Nodes } = require("./opcua_nodes.js");
 
-const NAMESPACE = "urn:interop:plc";
 const options = JSON.parse(process.argv[2]);
-const variables = new Map();
 const counters = new Map();
+const asked = {}; // how many requests of each kind
 let server;
-let namespace;
-
-// 64-bit integers come as texts, which lose no digits; dates as milliseconds; bytes in base64.
-const COERCE = {
-    Int64: coerceInt64,
-    UInt64: coerceUInt64,
-    DateTime: (value) => new Date(value),
-    ByteString: (value) => Buffer.from(value, "base64"),
-    NodeId: (value) => coerceNodeId(value),
-    ExpandedNodeId: (value) => coerceNodeId(value),
-    StatusCode: (value) => StatusCodes[value],
-    LocalizedText: (value) => ({ text: value }),
-};
-
-function variantOf({ type, value, shape }) {
-    const coerce = COERCE[type] || ((plain) => plain);
-    const dataType = DataType[type];
-    if (!Array.isArray(value)) {
-        return new Variant({ dataType, arrayType: VariantArrayType.Scalar, value: coerce(value) });
-    }
-    const arrayType = shape ? VariantArrayType.Matrix : VariantArrayType.Array;
-    return new Variant({ dataType, arrayType, dimensions: shape, value: value.map((each) => coerce(each)) });
-}
-
-function add({ name, type, value, shape }) {
-    const variable = namespace.addVariable({
-        organizedBy: server.engine.addressSpace.rootFolder.objects,
-        browseName: name,
-        nodeId: `s=${name}`,
-        dataType: type,
-        minimumSamplingInterval: 0, // each change is reported to whoever asks for that
-        valueRank: shape ? shape.length : Array.isArray(value) ? 1 : -1,
-        arrayDimensions: shape || (Array.isArray(value) ? [value.length] : undefined),
-    });
-    variable.setValueFromSource(variantOf({ type, value, shape }), StatusCodes.Good, new Date());
-    variables.set(name, { variable, type });
-}
-
-function set({ name, value, status }) {
-    const { variable, type } = variables.get(name);
-    variable.setValueFromSource(variantOf({ type, value }), StatusCodes[status || "Good"], new Date());
-}
+let nodes;
 
 // Counts up for ever, or until it is stopped, which gives the last number.
 function count({ name, every_ms }) {
     let number = 0;
-    const timer = setInterval(() => set({ name, value: ++number }), every_ms);
+    const timer = setInterval(() => nodes.set({ name, value: ++number }), every_ms);
     counters.set(name, { current: () => number, end: () => clearInterval(timer) });
 }
 
@@ -79,8 +38,11 @@ function subscriptions() {
 }
 
 const COMMANDS = {
-    add: ({ variables: given }) => given.forEach(add),
-    set: ({ values }) => values.forEach(set),
+    add: ({ variables }) => variables.forEach((each) => nodes.add(each)),
+    folder: (given) => nodes.folder(given),
+    run: (given) => nodes.run(given),
+    remove: ({ name }) => nodes.remove(name),
+    set: ({ values }) => values.forEach((each) => nodes.set(each)),
     count,
     stop,
     current: ({ name }) => counters.get(name).current(),
@@ -88,7 +50,16 @@ const COMMANDS = {
         id: each.id,
         items: each.monitoredItemCount,
         unacknowledged: each.getAvailableSequenceNumbers(),
+        transferred: each.subscriptionDiagnostics.transferRequestCount,
+        republished: each.subscriptionDiagnostics.republishMessageCount,
     })),
+    // Ends what the clients have, without a word to them.
+    end_subscriptions: () => subscriptions().forEach((each) => each.terminate()),
+    end_sessions: () => Object.values(server.engine._sessions).forEach((session) => {
+        server.engine.closeSession(session.authenticationToken, false, "Terminated");
+    }),
+    limit: ({ limits }) => Object.assign(server.engine.serverCapabilities.operationLimits, limits),
+    asked: () => asked,
     sessions: () => server.engine.currentSessionCount,
 };
 
@@ -115,12 +86,16 @@ async function main() {
             SecurityPolicy.Aes256_Sha256_RsaPss,
         ],
         userManager: { isValidUser: (user, password) => user === "gateway" && password === "secret" },
+        nodeset_filename: [nodesets.standard, path.join(__dirname, "opcua_types.xml")],
         // Only who advertises 0 reports each change, and not one of several within 50 ms.
         serverCapabilities: { minSupportedSampleRate: 0, operationLimits: options.limits || {} },
         maxConnectionsPerEndpoint: 50,
     });
     await server.initialize();
-    namespace = server.engine.addressSpace.registerNamespace(NAMESPACE);
+    nodes = new Nodes(server.engine.addressSpace);
+    server.on("request", ({ constructor: { name } }) => {
+        asked[name] = (asked[name] || 0) + 1;
+    });
     await server.start();
     answer({ certificate: server.getCertificate().toString("base64") });
     const orders = readline.createInterface({ input: process.stdin });

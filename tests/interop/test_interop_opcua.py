@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from gateway.drivers.base import Notification, Shared
-from tests.interop.node_opcua import BOUND_S, NodeServer, node_server
+from tests.interop.node_opcua import BOUND_S, NodeServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 SCALARS: dict[str, tuple[str, Any, Any]] = {
     "boolean": ("Boolean", True, True),
     "sbyte": ("SByte", -128, -128),
@@ -38,12 +38,9 @@ ARRAYS = {f"{name}s": (kind, [given, given], [expected, expected]) for name, (ki
 ALL = {**SCALARS, **ARRAYS}
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NodeServer]:
-    limits = {"maxNodesPerRead": 100, "maxMonitoredItemsPerCall": 200}
-    async with node_server(tmp_path_factory.mktemp("node-opcua"), limits=limits) as server:
-        await server.add(**{name: (kind, given) for name, (kind, given, _) in ALL.items()})
-        yield server
+@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
+async def _variables(server: NodeServer) -> None:
+    await server.add(**{name: (kind, given) for name, (kind, given, _) in ALL.items()})
 
 
 def shared() -> Shared:
@@ -106,3 +103,12 @@ async def test_5000_items_are_monitored_within_the_servers_limits_and_all_are_no
         await server.set(**{name: number + 1 for number, name in enumerate(names)})
         while any(seen[column] != column + 1 for column in range(5000)):
             seen |= values(await anext(changes))
+
+
+async def test_what_is_polled_again_is_registered_and_reads_the_same(server: NodeServer) -> None:
+    names = list(ALL)
+    async with asyncio.timeout(BOUND_S), server.section(names, mode="poll").open(shared()) as driver:
+        polls = [await driver.poll(tuple(range(len(names)))) for _ in range(3)]
+        registered = driver.details["registered"]
+    assert values(polls[0]) == values(polls[1]) == values(polls[2])
+    assert len(values(polls[2])) == registered == len(names)

@@ -14,6 +14,6 @@ async def test_a_few_kills_between_notification_and_commit_lose_nothing(tmp_path
     """P1, towards the PLC, and P3."""
     require_mosquitto()
     require_node()
-    outcome = await run(tmp_path, kills=4, seed=4)
+    outcome = await run(tmp_path, kills=2, seed=4)
     assert outcome.is_clean, outcome
     assert not outcome.in_gaps, outcome

@@ -1,7 +1,6 @@
 """Every policy, mode and kind of user against node-opcua, whose certificate is trusted, or is not."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,16 @@ from gateway.drivers.base import Shared
 from gateway.errors import DeviceError
 from gateway.model import DeviceState
 from simulators.opcua_server import utc_now
-from tests.interop.node_opcua import BOUND_S, NodeServer, node_server
+from tests.interop.node_opcua import BOUND_S, NodeServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 POLICIES = ["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"]
 MODES = ["Sign", "SignAndEncrypt"]
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NodeServer]:
-    async with node_server(tmp_path_factory.mktemp("node-opcua")) as server:
-        await server.add(speed=("Double", 1.5))
-        yield server
+@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
+async def _variables(server: NodeServer) -> None:
+    await server.add(speed=("Double", 1.5))
 
 
 @pytest.fixture(scope="module")

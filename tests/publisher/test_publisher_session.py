@@ -10,6 +10,7 @@ from gateway.config.mqtt import MqttSection
 from gateway.errors import PublishError
 from gateway.publisher.mqtt import MqttSession
 from gateway.publisher.reasons import PublishRefusedError
+from gateway.publisher.way import ways
 
 CONNACK = b"\x20\x03\x00\x00\x00"
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -30,7 +31,7 @@ async def scripted(script: Script, **options: float) -> AsyncIterator[MqttSessio
     async with server:
         port = server.sockets[0].getsockname()[1]
         mqtt = MqttSection.model_validate({"host": "127.0.0.1", "port": port, "tls": {"insecure_plaintext": True}})
-        yield MqttSession(mqtt, client_id="hall-3", will=("factory/hall-3/status", b"{}"), **options)
+        yield MqttSession(ways(mqtt)[0], client_id="hall-3", will=("factory/hall-3/status", b"{}"), **options)
 
 
 async def packet(reader: asyncio.StreamReader) -> bytes:
@@ -137,9 +138,10 @@ async def test_the_broker_says_why_it_ends_the_session() -> None:
         writer.write(CONNACK + b"\xe0\x01\x8e")
 
     async with scripted(script) as session, session, asyncio.timeout(30):
-        with pytest.raises(PublishError, match="Session taken over") as error:
+        with pytest.raises(PublishError, match="another client took over the session") as error:
             await session.watch()
-    assert "client id" in error.value.do
+    assert "mqtt.client_id" in error.value.do
+    assert error.value.retry_after_s >= 60
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00" * 64])

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -138,6 +139,11 @@ class ModbusTlsDevice(_Networked):
     def certificate_files(self) -> dict[str, CertificateFile]:
         """The certificate that the PLC sees."""
         return {f"{self.name} client": CertificateFile(self.tls.cert_file)}
+
+    @property
+    def private_keys(self) -> tuple[Path, ...]:
+        """The key of that certificate."""
+        return (self.tls.key_file,)
 
 
 class Serial(Section):

@@ -1,10 +1,11 @@
 """A walk through a server's address space, with Browse and BrowseNext only (OPC 10000-4 section 5.9)."""
 
+import asyncio
 import fnmatch
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -15,7 +16,7 @@ from asyncua.ua.status_codes import StatusCodes
 from gateway.drivers.opcua.faults import device_errors
 from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.drivers.opcua.nodes import canonical, portable, resolve
-from gateway.drivers.opcua.pages import Page, Reference, read_pages
+from gateway.drivers.opcua.pages import Page, Reference, each_page
 from gateway.drivers.opcua.session import Session, standard_node
 from gateway.drivers.opcua.survey import Server
 from gateway.drivers.opcua.types.values import status_name
@@ -28,10 +29,17 @@ SERVER: Final = "i=2253"
 OBJECT_CLASS: Final = 1
 VARIABLE_CLASS: Final = 2
 _HAS_PROPERTY: Final = "i=46"
-_AT_ONCE: Final = 100
-"""Nodes in one request at most: what their references take to decode keeps the loop for milliseconds."""
-_REFERENCES: Final = 500
-"""References of one node in one answer; the server may give fewer."""
+_VARIABLES_AT_ONCE: Final = 100
+_OBJECTS_AT_ONCE: Final = 20
+"""Nodes in one request at most: objects have more references, and a server has few continuation points."""
+_REFERENCES: Final = 5000
+"""References in one answer at most: megabytes would keep the line, and the control socket, from others."""
+_REFERENCES_OF_ONE: Final = 1000
+"""References of one node in one answer at most; the server may give fewer."""
+_PATIENCE_S: Final = 60.0
+"""For an answer: some servers look through all that a folder has, 100,000 nodes, before they give the first page."""
+_TURN: Final = 100
+"""A page of so many references took a millisecond to decode: whoever else has something to do does it now."""
 _FULL: Final = frozenset({StatusCodes.BadNoContinuationPoints, StatusCodes.BadContinuationPointInvalid})
 
 
@@ -50,7 +58,8 @@ class Node:
     """An object or variable that the walk came to.
 
     `path` has the browse names below the start, with dots between; `properties` the node ids of the node's
-    properties by their names. `fault` is the StatusCode's name if the server did not tell what is below.
+    properties by their names. `fault` is the StatusCode's name if the server did not tell what is below. `parent` is
+    the node from which the walk came here.
     """
 
     node: str
@@ -59,6 +68,8 @@ class Node:
     depth: int
     properties: dict[str, str] = field(default_factory=dict)
     fault: str = ""
+    name: str = ""
+    parent: str = ""
 
     @property
     def is_variable(self) -> bool:
@@ -105,11 +116,13 @@ class Browser:
     def __init__(self, session: Session, server: Server) -> None:
         self._session = session
         self._server = server
+        self.requests = 0
 
     async def first(self, nodes: Sequence[str]) -> list[Page]:
         """Ask for the first references of each node; a node that the server cannot have has BadNodeIdUnknown."""
         found = [resolve(node, self._server.namespaces) for node in nodes]
-        pages = await in_chunks(self._server.limits, Service.BROWSE, [node for node in found if node], self._browse)
+        known = [node for node in found if node]
+        pages = await in_chunks(self._server.limits, Service.BROWSE, known, self._browse)
         answered = iter(pages)
         none = Page(StatusCodes.BadNodeIdUnknown, b"", [])
         return [
@@ -127,7 +140,8 @@ class Browser:
         return await in_chunks(self._server.limits, Service.BROWSE, points, ask)
 
     async def _browse(self, nodes: Sequence[ua.NodeId]) -> list[Page]:
-        parameters = ua.BrowseParameters(RequestedMaxReferencesPerNode=ua.UInt32(_REFERENCES))
+        most = min(_REFERENCES_OF_ONE, _REFERENCES // len(nodes))
+        parameters = ua.BrowseParameters(RequestedMaxReferencesPerNode=ua.UInt32(most))
         parameters.NodesToBrowse = [
             ua.BrowseDescription(
                 NodeId=node,
@@ -142,9 +156,14 @@ class Browser:
         return await self._ask(ua.BrowseRequest(Parameters=parameters), len(nodes))
 
     async def _ask(self, request: object, expected: int) -> list[Page]:
-        body = await self._session.ask_in_background(request, self._session.setup_timeout)
+        self.requests += 1
+        body = await self._session.ask_in_background(request, max(_PATIENCE_S, self._session.setup_timeout))
+        pages = []
         with device_errors(self._session.address):
-            pages = [self._portable(page) for page in read_pages(body)]
+            for page in each_page(body):
+                pages.append(self._portable(page))
+                if len(page.references) >= _TURN:
+                    await asyncio.sleep(0)
         if len(pages) > expected:
             text = f"{self._session.address} answered {expected} nodes with {len(pages)} results"
             raise DeviceError(text, reason="connection-lost")
@@ -180,15 +199,16 @@ class Walk:
         """Give what is below the start, each node once its own references are known. Raises DeviceError."""
         waiting = deque([Node(self._start, "", OBJECT_CLASS, 0)])
         while waiting:
-            batch = [waiting.popleft() for _ in range(min(_AT_ONCE, len(waiting)))]
-            deep = [node for node in batch if node.depth < self._bounds.depth]
+            batch = _batch(waiting)
+            deep = [node for node in batch if node.depth < self._bounds.depth or node.is_variable]  # for its unit
             children = dict(zip((node.node for node in deep), await self._children(deep), strict=True))
             for node in batch:
                 references, fault = children.get(node.node, ([], ""))
-                waiting.extend(self._below(node, references))
+                if node.depth < self._bounds.depth:
+                    waiting.extend(self._below(node, references))
                 properties = {each.name: each.node for each in references if each.kind == _HAS_PROPERTY and each.node}
                 if node.depth:
-                    yield Node(node.node, node.path, node.node_class, node.depth, properties, fault)
+                    yield replace(node, properties=properties, fault=fault)
                 elif fault:
                     raise _no_start(self._start, fault)
             self._tell(len(self._met))
@@ -202,7 +222,8 @@ class Walk:
             path = f"{parent.path}.{each.name}" if parent.path else each.name
             if not self._choice.prunes(path):
                 self._met.add(each.node)
-                found.append(Node(each.node, path, each.node_class, parent.depth + 1))
+                child = Node(each.node, path, each.node_class, parent.depth + 1, name=each.name, parent=parent.node)
+                found.append(child)
         return found
 
     async def _children(self, nodes: Sequence[Node]) -> list[tuple[list[Reference], str]]:
@@ -240,6 +261,16 @@ class Walk:
                 status[at] = page.status
                 points[at] = page.point
             points = {at: point for at, point in points.items() if point and not status[at] >> 31}
+
+
+def _batch(waiting: deque[Node]) -> list[Node]:
+    """Take nodes of one class for one request."""
+    is_variable = waiting[0].is_variable
+    most = _VARIABLES_AT_ONCE if is_variable else _OBJECTS_AT_ONCE
+    batch: list[Node] = []
+    while waiting and len(batch) < most and waiting[0].is_variable == is_variable:
+        batch.append(waiting.popleft())
+    return batch
 
 
 def _no_start(start: str, fault: str) -> DeviceError:

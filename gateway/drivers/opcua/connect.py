@@ -22,6 +22,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gateway.drivers.opcua.channel import open_channel
+from gateway.drivers.opcua.faults import untrusted
+from gateway.drivers.opcua.leftover import Leftover, close_leftover
 from gateway.drivers.opcua.login import Created, log_in
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.security import own, pki
@@ -55,10 +58,13 @@ def drop(client: Client) -> None:
         protocol.transport.abort()
 
 
-async def connect(client: Client, section: OpcuaDevice, identity: own.Identity | None, gateway_id: str) -> None:
+async def connect(
+    client: Client, section: OpcuaDevice, identity: own.Identity | None, gateway_id: str, left: Leftover | None
+) -> Created:
     """Open a verified, logged-in session on a fresh client; the caller drops the client if this fails.
 
-    `identity` is None where the section asks for no security. Raises DeviceError, or what the library raises.
+    `identity` is None where the section asks for no security; a session that was `left` is closed before. Gives what
+    the session's next login answers to. Raises DeviceError, or what the library raises.
     """
     client.name = client.description = f"edge-gateway {gateway_id}"
     client.product_uri = "urn:edge-gateway"
@@ -74,8 +80,10 @@ async def connect(client: Client, section: OpcuaDevice, identity: own.Identity |
             pinned, identity.certificate, identity.key, mode, host_cert_chain=list(identity.chain)
         )
         client.uaclient.set_security(client.security_policy)
-    await _open_channel(client)
-    await log_in(client, section, await _create_session(client, section, offers))
+    await open_channel(client, section.address)
+    if left is not None:
+        await close_leftover(client, section, left)
+    return await log_in(client, section, await _create_session(client, section, offers))
 
 
 def load_identity(section: OpcuaDevice, gateway_id: str) -> own.Identity:
@@ -96,26 +104,12 @@ async def keep_identity(section: OpcuaDevice, gateway_id: str) -> NoReturn:
 async def _offers(section: OpcuaDevice, timeout: float) -> list[ua.EndpointDescription]:
     client = client_of(section, timeout)
     try:
-        await _open_channel(client)
+        await open_channel(client, section.address)
         offers: list[ua.EndpointDescription] = await client.get_endpoints()
         await client.close_secure_channel()
         return offers
     finally:
         drop(client)
-
-
-async def _open_channel(client: Client) -> None:
-    timeout = client.uaclient._timeout
-    # With a timeout of its own, connect_socket would use asyncio.wait_for, which in Python 3.11 forgets a
-    # cancellation that comes at the moment at which the connection is made.
-    client.uaclient._timeout = None  # type: ignore[assignment]
-    async with asyncio.timeout(timeout):
-        await client.connect_socket()
-    client.uaclient._timeout = timeout
-    if client.uaclient.protocol is not None:
-        client.uaclient.protocol.timeout = timeout
-    await client.send_hello()
-    await client.open_secure_channel()
 
 
 def choose(offers: Iterable[ua.EndpointDescription], section: OpcuaDevice) -> ua.EndpointDescription:
@@ -152,8 +146,8 @@ async def _verified(offer: ua.EndpointDescription, section: OpcuaDevice) -> x509
     try:
         chain = certificate_chain(offer.ServerCertificate or b"")
     except ValueError:
-        raise _untrusted(
-            section, "BadCertificateInvalid", "its certificate cannot be read", "Renew it there."
+        raise untrusted(
+            section.address, "BadCertificateInvalid", "its certificate cannot be read", "Renew it there."
         ) from None
     claim = Claim(offer.Server.ApplicationUri or "", urlsplit(section.endpoint).hostname or "")
     trust = await asyncio.to_thread(pki.load_trust, folder)
@@ -165,7 +159,7 @@ async def _verified(offer: ua.EndpointDescription, section: OpcuaDevice) -> x509
             path = await asyncio.to_thread(pki.reject, folder, chain[0].public_bytes(Encoding.DER))
             command = f"edge-gateway certs --pki-dir {shlex.quote(str(folder))}"
             do = f"{do} See it with: {command} show {path.stem} and trust it with: {command} trust {path.stem}"
-        raise _untrusted(section, error.reason, str(error), do) from error
+        raise untrusted(section.address, error.reason, str(error), do) from error
     return chain[0]
 
 
@@ -184,21 +178,16 @@ def certificate_chain(der: bytes) -> tuple[x509.Certificate, ...]:
     return tuple(chain)
 
 
-def _untrusted(section: OpcuaDevice, reason: str, text: str, do: str) -> DeviceError:
-    state = DeviceState.CERTIFICATE_ERROR
-    return DeviceError(f"{section.address} is not trusted: {text}", reason=reason, state=state, do=do)
-
-
 async def _create_session(client: Client, section: OpcuaDevice, offers: list[ua.EndpointDescription]) -> Created:
     """Create the session; the server signs with the key of the certificate that we verified, or we leave."""
     try:
         created: ua.CreateSessionResult = await client.create_session()
     except UaStatusCodeError:
         raise
-    except (UaError, InvalidSignature) as error:
+    except (UaError, InvalidSignature, TypeError) as error:  # the last where there is no signature at all
         text = "it did not prove in CreateSession that the certificate it showed is its own"
         do = "Check that nobody answers in the server's place; restart the server if it has a new certificate."
-        raise _untrusted(section, "BadCertificateInvalid", text, do) from error
+        raise untrusted(section.address, "BadCertificateInvalid", text, do) from error
     offer = choose(created.ServerEndpoints, section)
     policies = offer.UserIdentityTokens or []
     if section.security.policy == "None":
@@ -206,13 +195,15 @@ async def _create_session(client: Client, section: OpcuaDevice, offers: list[ua.
     certificate = certificate_chain(created.ServerCertificate or b"")[0]
     if offer.Server.ApplicationUri not in uris(certificate):
         text = f"its certificate is not made out to {offer.Server.ApplicationUri}"
-        raise _untrusted(section, "BadCertificateUriInvalid", text, "Renew the certificate at the server.")
+        raise untrusted(section.address, "BadCertificateUriInvalid", text, "Renew the certificate at the server.")
     if _essence(created.ServerEndpoints) != _essence(offers):
         text = "it offers other endpoints in the secured channel than it, or somebody in between, did before"
-        raise _untrusted(section, "BadSecurityChecksFailed", text, "Check that nobody answers in the server's place.")
+        raise untrusted(
+            section.address, "BadSecurityChecksFailed", text, "Check that nobody answers in the server's place."
+        )
     if len(created.ServerNonce or b"") < _NONCE_BYTES:
         text = "its nonce is too short to prove anything"
-        raise _untrusted(section, "BadNonceInvalid", text, "Update the server's firmware.")
+        raise untrusted(section.address, "BadNonceInvalid", text, "Update the server's firmware.")
     return Created(certificate, created.ServerNonce, policies)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 from asyncua import ua
 
 from gateway.drivers.opcua.definitions import Definitions
+from gateway.drivers.opcua.facts import Facts
 from gateway.drivers.opcua.history.seams import Seams
+from gateway.drivers.opcua.learned import news
 from gateway.drivers.opcua.local_time import LocalClock
 from gateway.drivers.opcua.samples import in_samples
 from gateway.drivers.opcua.section import OpcuaDevice
@@ -19,14 +21,15 @@ from gateway.drivers.opcua.watch import Watch
 from gateway.model import Bookmark, Sample
 
 
-@dataclass(frozen=True)
+@dataclass
 class Connection:
     """One connection to a server, from its first answer to its end.
 
-    `section` is the device's as it is at this server: with the tags that were found by browsing, and with what the
-    server told of each. `nodes` has one node id for each tag; None where this server can have no such node.
-    `definitions` say what structures and enumerations mean here. `memory` outlives the connection, `bookmarks` outlive
-    the gateway. `seams` is shown every live value that is to be stored.
+    `section` is the device's as it is at this server: with the tags that were found by browsing, and with the `facts`
+    that the server told of each; another one once it tells of nodes that were not there. `nodes` has one node id for
+    each tag; None where this server can have no such node. `definitions` say what structures and enumerations mean
+    here. `memory` outlives the connection, `bookmarks` outlive the gateway. `seams` is shown every live value that is
+    to be stored.
     """
 
     section: OpcuaDevice
@@ -35,6 +38,7 @@ class Connection:
     server: Server
     nodes: Sequence[ua.NodeId | None]
     definitions: Definitions
+    facts: Facts
     memory: MutableMapping[str, Any]
     bookmarks: Callable[[], Mapping[str, Bookmark]]
     seams: Seams
@@ -44,11 +48,28 @@ class Connection:
         """The tags' names, by column."""
         return tuple(tag.name for tag in self.section.tags)
 
-    def samples(self, readings: Iterable[tuple[int, DataValue]], rx: int) -> tuple[Sample, ...]:
-        """Sort readings (column, value) that came at `rx` (ms since the Unix epoch) into samples, as configured."""
+    async def samples(self, readings: Sequence[tuple[int, DataValue]], rx: int) -> tuple[Sample, ...]:
+        """Sort readings (column, value) that came at `rx` (ms since the Unix epoch) into samples, as configured.
+
+        What values mean is asked first, where the server has not told it yet: of a node that was not there, of a
+        structure of a type that has not come before. Raises DeviceError.
+        """
+        if appeared := self.facts.appeared(readings):
+            self.section = await self.facts.ask_again(self.section, appeared)
+        samples = self._sorted(readings, rx)
+        if self.definitions.book.unknown and await self.definitions.learn_encodings():
+            return self._sorted(readings, rx)
+        return samples
+
+    def _sorted(self, readings: Iterable[tuple[int, DataValue]], rx: int) -> tuple[Sample, ...]:
         if self.local_clock is not None:
             readings = self.local_clock.converted(readings, rx)
         return in_samples(readings, self.names, self.section.timestamp, rx, self.definitions.book.unpack)
+
+    @property
+    def learned(self) -> dict[str, Bookmark | None]:
+        """The bookmarks of what was learned of the server and is not stored yet; they go with the next samples."""
+        return news(self.memory, self.bookmarks())
 
     @cached_property
     def local_clock(self) -> LocalClock | None:

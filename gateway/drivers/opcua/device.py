@@ -10,13 +10,15 @@ from gateway.drivers.base import Notification, Shared
 from gateway.drivers.opcua.connect import CHANNEL_S, keep_identity
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.definitions import Definitions
-from gateway.drivers.opcua.facts import complete
+from gateway.drivers.opcua.facts import Facts
 from gateway.drivers.opcua.history.seams import Seams
+from gateway.drivers.opcua.learned import recall
 from gateway.drivers.opcua.nodes import resolve
 from gateway.drivers.opcua.reading import OpcuaDriver
 from gateway.drivers.opcua.redundancy import open_best
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
+from gateway.drivers.opcua.subscription.deadbands import held_back
 from gateway.drivers.opcua.subscription.fallback import why_poll
 from gateway.drivers.opcua.subscription.follower import Follower, follow
 from gateway.drivers.opcua.subscription.memory import Memory
@@ -47,6 +49,11 @@ class OpcuaSubscriber(OpcuaDriver):
         """The subscriptions are deleted at the server: nobody need look for them."""
         return self._follower.farewell
 
+    @property
+    def held_back(self) -> Mapping[int, float]:
+        """What the server's own deadbands may keep to itself."""
+        return held_back(self._connection)
+
     def changes(self) -> AsyncIterator[Notification]:
         """Give what the server notifies, until the connection ends. Raises DeviceError when it does."""
         return self._follower.changes(self.poll)
@@ -54,7 +61,8 @@ class OpcuaSubscriber(OpcuaDriver):
     async def poll(self, columns: tuple[int, ...]) -> Notification:
         """Read tags that were not notified of late: what is read may overtake notifications that are on their way."""
         readings = await self._read(columns)
-        return Notification(await self._samples(readings), bookmarks=self._connection.seams.aside(readings))
+        marks = self._connection.seams.aside(readings) | self._connection.learned
+        return Notification(await self._samples(readings), bookmarks=marks)
 
     def acknowledge(self, receipt: Any) -> None:
         """Note that the notification with this receipt is on disk; the next PublishRequest tells the server."""
@@ -69,6 +77,7 @@ async def open_device(
 
     The keys of the secure channel are used for `channel_s` seconds at most, and renewed before.
     """
+    recall(shared.memory.setdefault(section.name, {}), shared.bookmarks(section.name))
     async with open_best(section, shared, channel_s) as (session, watch):
         try:
             connection = await _connected(section, session, watch, shared)
@@ -106,13 +115,14 @@ async def _connected(section: OpcuaDevice, session: Session, watch: Watch, share
     """Learn what the server tells of itself and of the tags."""
     memory = shared.memory.setdefault(section.name, {})
     server = await survey(session, memory, section.limits)
-    section = await completed(section, session, server)
+    section = await completed(section, session, server, memory)
     nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
     definitions = Definitions(session, server.limits)
-    section = await complete(section, session, server, nodes, definitions, memory)
+    facts = Facts(section, session, server, nodes, definitions, memory)
+    section = await facts.complete()
     seams = Seams(section, shared.bookmarks(section.name))
     known = partial(shared.bookmarks, section.name)
-    return Connection(section, session, watch, server, nodes, definitions, memory, known, seams)
+    return Connection(section, session, watch, server, nodes, definitions, facts, memory, known, seams)
 
 
 async def _driver(connection: Connection) -> OpcuaDriver:

@@ -1,6 +1,7 @@
 """What a server tells of the tags: type, unit, range, names and texts, read once and put into the meta."""
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -19,58 +20,100 @@ from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
 from gateway.drivers.opcua.survey import Server
 from gateway.drivers.opcua.tag import OpcuaTag, Told
-from gateway.drivers.opcua.types.structures import EXTENSION_OBJECT, VARIANT, Enumeration, Structure
+from gateway.drivers.opcua.types.structures import EXTENSION_OBJECT, VARIANT, Enumeration, OptionSet, Type
 from gateway.drivers.opcua.types.values import DataValue, Packed, Unusable
 
-_ATTRIBUTES: Final = (
+ATTRIBUTES: Final = (
     AttributeIds.DataType,
     AttributeIds.ValueRank,
     AttributeIds.DisplayName,
     AttributeIds.Description,
 )
-_PROPERTIES: Final = frozenset({"EURange", "EngineeringUnits", "EnumStrings", "EnumValues"})
+_PROPERTIES: Final = frozenset({"EURange", "EngineeringUnits", "EnumStrings", "EnumValues", "OptionSetValues"})
 _MEMORY: Final = "facts"
+_SCALAR: Final = -1
 
 
 class Fact(NamedTuple):
     """What a server tells of one node; None for what it does not tell."""
 
     data_type: ua.NodeId | None = None
-    rank: int = -1
+    rank: int = _SCALAR
     display_name: str | None = None
     description: str | None = None
     unit: str | None = None
     range: tuple[Decimal, Decimal] | None = None
     names: Mapping[int, str] | None = None
+    bits: Mapping[int, str] | None = None
 
 
-async def complete(
-    section: OpcuaDevice,
-    session: Session,
-    server: Server,
-    nodes: Sequence[ua.NodeId | None],
-    definitions: Definitions,
-    memory: MutableMapping[str, Any],
-) -> OpcuaDevice:
-    """Give the section with what the server tells of its tags; what the config says stands. Raises DeviceError.
+NOTHING_TOLD: Final = Fact()
 
-    Asked once for each run of the server: what it told is remembered until it starts anew.
+
+@dataclass(slots=True)
+class Facts:
+    """What the server tells of the nodes of one device's tags. `configured` is the section without any of it.
+
+    Asked once for each run of the server: what it told stays in `memory` until it starts anew. Nothing is remembered
+    of a node of which it told nothing: it is not there, and will be another when it comes.
     """
-    known: dict[ua.NodeId, Fact] = {}
-    began, remembered = memory.get(_MEMORY, (None, known))
-    if began is not None and began == server.started:
-        known = remembered
-    missing = [node for node in dict.fromkeys(nodes) if node is not None and node not in known]
-    known |= zip(missing, await _ask(session, server, definitions, missing), strict=True)
-    memory[_MEMORY] = (server.started, known)
-    wanted = {known[node].data_type for node in nodes if node is not None}
-    await definitions.learn(each for each in wanted if each is not None)
-    await _meet(session, server, definitions, [node for node in known if _is_open(known[node], definitions)])
-    tags = tuple(
-        tag if node is None else _completed(tag, known[node], definitions)
-        for tag, node in zip(section.tags, nodes, strict=True)
-    )
-    return section.model_copy(update={"tags": tags})
+
+    configured: OpcuaDevice
+    session: Session
+    server: Server
+    nodes: Sequence[ua.NodeId | None]
+    definitions: Definitions
+    memory: MutableMapping[str, Any]
+    _known: dict[ua.NodeId, Fact] = field(default_factory=dict)
+    _untold: set[int] = field(default_factory=set)
+
+    def of(self, column: int) -> Fact:
+        """Give what is known of a tag's node."""
+        node = self.nodes[column]
+        return NOTHING_TOLD if node is None else self._known.get(node, NOTHING_TOLD)
+
+    async def complete(self) -> OpcuaDevice:
+        """Give the section with what the server tells of its tags; what the config says stands. Raises DeviceError."""
+        began, remembered = self.memory.get(_MEMORY, (None, {}))
+        if began is not None and began == self.server.started:
+            self._known = remembered
+        self.memory[_MEMORY] = (self.server.started, self._known)
+        columns = [column for column, node in enumerate(self.nodes) if node is not None]
+        await self._learn(columns)
+        self._untold = {column for column in columns if self.of(column).data_type is None}
+        return self._section(self.configured, columns)
+
+    def appeared(self, readings: Iterable[tuple[int, DataValue]]) -> list[int]:
+        """Give the tags of which nothing was told, and of which a value has come now."""
+        if not self._untold:
+            return []
+        return [column for column, value in readings if column in self._untold and not value.status >> 31]
+
+    async def ask_again(self, section: OpcuaDevice, columns: Sequence[int]) -> OpcuaDevice:
+        """Give the section with what the server tells of these tags by now, once for each. Raises DeviceError."""
+        await self._learn(columns)
+        self._untold.difference_update(columns)
+        told = [column for column in columns if self.of(column).data_type is not None]
+        return self._section(section, told) if told else section
+
+    async def _learn(self, columns: Sequence[int]) -> None:
+        """Ask about the nodes of these tags, and about their types."""
+        nodes = list(dict.fromkeys(node for column in columns if (node := self.nodes[column]) is not None))
+        missing = [node for node in nodes if node not in self._known]
+        found = zip(missing, await _ask(self.session, self.server, self.definitions, missing), strict=True)
+        self._known.update((node, fact) for node, fact in found if fact.data_type is not None)
+        wanted = {self._known[node].data_type for node in nodes if node in self._known}
+        await self.definitions.learn(each for each in wanted if each is not None)
+        open_nodes = [node for node in nodes if node in self._known and _is_open(self._known[node], self.definitions)]
+        await _meet(self.session, self.server, self.definitions, open_nodes)
+        told = [node for node in missing if node in self._known]
+        await _settle_ranks(self.session, self.server, self.definitions, self._known, told)
+
+    def _section(self, section: OpcuaDevice, columns: Iterable[int]) -> OpcuaDevice:
+        tags = list(section.tags)
+        for column in columns:
+            tags[column] = _completed(self.configured.tags[column], self.of(column), self.definitions)
+        return section.model_copy(update={"tags": tuple(tags)})
 
 
 def _is_open(fact: Fact, definitions: Definitions) -> bool:
@@ -86,11 +129,35 @@ async def _meet(session: Session, server: Server, definitions: Definitions, node
     await definitions.learn_encodings()
 
 
+async def _settle_ranks(
+    session: Session,
+    server: Server,
+    definitions: Definitions,
+    known: dict[ua.NodeId, Fact],
+    nodes: Iterable[ua.NodeId],
+) -> None:
+    """Look once at values that have names, and may be arrays or not by what the server says: names are for one number.
+
+    Some servers leave the ValueRank of a MultiStateDiscrete at Any, as its type has it.
+    """
+    unsure = [node for node in nodes if known[node].rank < _SCALAR and _names_of(known[node], definitions)]
+    pairs = [(node, AttributeIds.Value) for node in unsure]
+    values = await in_chunks(server.limits, Service.READ, pairs, partial(read_attributes, session))
+    for node, value in zip(unsure, values, strict=True):
+        if isinstance(value.value, int) and not value.status >> 30:
+            known[node] = known[node]._replace(rank=_SCALAR)
+
+
+def _names_of(fact: Fact, definitions: Definitions) -> Mapping[int, str] | None:
+    kind = None if fact.data_type is None else definitions.type_of(fact.data_type)
+    return kind.names if isinstance(kind, Enumeration) else fact.names
+
+
 def _completed(tag: OpcuaTag, fact: Fact, definitions: Definitions) -> OpcuaTag:
     """Put what the server tells where the config says nothing."""
     kind = None if fact.data_type is None else definitions.type_of(fact.data_type)
-    names = kind.names if isinstance(kind, Enumeration) else fact.names
-    is_scalar = fact.rank == -1
+    names = _names_of(fact, definitions)
+    is_scalar = fact.rank == _SCALAR
     update: dict[str, Any] = {}
     if tag.unit is None and fact.unit and not tag.scaled:
         update["unit"] = fact.unit
@@ -102,7 +169,9 @@ def _completed(tag: OpcuaTag, fact: Fact, definitions: Definitions) -> OpcuaTag:
         update["map"] = dict(names)
     if isinstance(tag.deadband, Percent) and tag.range is None and "range" not in update:
         update["deadband"] = None
-    return tag.with_told(Told(_type_name(fact, kind, definitions), fact.display_name), update)
+    bits = kind.bits if isinstance(kind, OptionSet) else fact.bits
+    told = Told(_type_name(fact, kind, definitions), fact.display_name, None if tag.scaled else bits)
+    return tag.with_told(told, update)
 
 
 def _is_calculated(tag: OpcuaTag) -> bool:
@@ -110,7 +179,7 @@ def _is_calculated(tag: OpcuaTag) -> bool:
     return tag.scaled or bool(tag.deadband) or tag.min is not None or tag.max is not None
 
 
-def _type_name(fact: Fact, kind: int | Enumeration | Structure | None, definitions: Definitions) -> str | None:
+def _type_name(fact: Fact, kind: Type | None, definitions: Definitions) -> str | None:
     if fact.data_type is None:
         return None
     name = definitions.names.get(fact.data_type)
@@ -132,7 +201,7 @@ _ABSTRACT: Final[Mapping[int, str]] = {
 
 
 async def _ask(session: Session, server: Server, definitions: Definitions, nodes: Sequence[ua.NodeId]) -> list[Fact]:
-    pairs = [(node, attribute) for node in nodes for attribute in _ATTRIBUTES]
+    pairs = [(node, attribute) for node in nodes for attribute in ATTRIBUTES]
     values = await in_chunks(server.limits, Service.READ, pairs, partial(read_attributes, session))
     found = await references(session, server.limits, nodes, Wanted(ObjectIds.HasProperty, subtypes=False))
     properties = [
@@ -146,7 +215,7 @@ async def _ask(session: Session, server: Server, definitions: Definitions, nodes
     told: dict[int, dict[str, Any]] = {}
     for (at, name, _), value in zip(properties, shown, strict=True):
         told.setdefault(at, {})[name] = _unpacked(value, definitions)
-    width = len(_ATTRIBUTES)
+    width = len(ATTRIBUTES)
     return [_fact(values[at * width : (at + 1) * width], told.get(at, {})) for at in range(len(nodes))]
 
 
@@ -163,12 +232,13 @@ def _fact(attributes: Sequence[DataValue], properties: Mapping[str, Any]) -> Fac
     )
     return Fact(
         data_type=parse_node_id(data_type) if isinstance(data_type, str) else None,
-        rank=rank if isinstance(rank, int) else -1,
+        rank=rank if isinstance(rank, int) else _SCALAR,
         display_name=display_name or None,
         description=description or None,
         unit=_unit(properties.get("EngineeringUnits")),
         range=_range(properties.get("EURange")),
         names=_names(properties.get("EnumStrings"), properties.get("EnumValues")),
+        bits=_names(properties.get("OptionSetValues"), None),
     )
 
 

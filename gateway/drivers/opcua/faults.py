@@ -143,3 +143,9 @@ def login_refused(address: str, name: str) -> DeviceError:
         do="Check username and password of the device, or the user's certificate, and the user's rights at the server.",
         retry_after_s=_LOGIN_S,
     )
+
+
+def untrusted(address: str, reason: str, text: str, do: str) -> DeviceError:
+    """Explain why a server that did answer is not taken for what it should be."""
+    state = DeviceState.CERTIFICATE_ERROR
+    return DeviceError(f"{address} is not trusted: {text}", reason=reason, state=state, do=do)

@@ -1,14 +1,15 @@
 """How much a server takes in one request: what it says itself, and what it was found to take."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from gateway.errors import DeviceError
 
-_CHUNK: Final = 500
+CHUNK: Final = 500
 """Operations a request, where the server knows no limit: longer answers would be decoded in one go for too long."""
+ITEMS_PER_SUBSCRIPTION: Final = "max_monitored_items_per_subscription"
 _TOO_MUCH: Final = frozenset(
     {
         "BadTooManyOperations",
@@ -37,25 +38,52 @@ class Service(StrEnum):
 class Limits:
     """The most operations that one request may hold, by service.
 
-    `most` is what the config or the server says, `found` what the server was found to take: it may outlive this.
+    `told` is what the server says, `given` what the config says instead; `found` is what the server was found to take,
+    by the limits' names: it may outlive this.
     """
 
-    most: dict[Service, int] = field(default_factory=dict)
-    found: dict[Service, int] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
+    given: Mapping[Any, int] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
 
     def of(self, service: Service) -> int:
         """Give how many operations to put into one request."""
-        return min(self.most.get(service, _CHUNK), self.found.get(service, _CHUNK))
+        return min((CHUNK, *self._known(service)))
+
+    @property
+    def items_per_subscription(self) -> int:
+        """How many monitored items a subscription takes; 0 where nobody knows."""
+        return min(self._known(ITEMS_PER_SUBSCRIPTION), default=0)
 
     @property
     def document(self) -> dict[str, int]:
-        """What is known, by the limits' names, for a person."""
-        return {service.value: self.of(service) for service in Service if service in self.most or service in self.found}
+        """What is known, by the limits' names, for a person; requests are kept smaller still (see `of`)."""
+        names = (*(service.value for service in Service), ITEMS_PER_SUBSCRIPTION)
+        return {name: min(known) for name in names if (known := self._known(name))}
 
-    def tell(self, service: Service, given: object) -> None:
+    @property
+    def sources(self) -> dict[str, str]:
+        """From where each limit of `document` is: `found` by trying, `told` by the server, or the `config`'s."""
+        return {name: self._source(name, most) for name, most in self.document.items()}
+
+    def _known(self, name: str) -> tuple[int, ...]:
+        """Give what holds: what was found, and what the config says, else the server."""
+        said = self.given if name in self.given else self.told
+        return tuple(known[name] for known in (self.found, said) if name in known)
+
+    def _source(self, name: str, most: int) -> str:
+        if self.found.get(name) == most:
+            return "found"
+        return "config" if name in self.given else "told"
+
+    def tell(self, name: str, told: object) -> None:
         """Take what the server says; 0, or none at all, says that there is no limit."""
-        if isinstance(given, int) and given > 0:
-            self.most[service] = min(given, _CHUNK)
+        if isinstance(told, int) and told > 0:
+            self.told[name] = told
+
+    def forgo(self, service: Service) -> None:
+        """Note that the service is refused, or of no use here: nothing more is to be asked."""
+        self.found[service] = 0
 
     def refused(self, service: Service, tried: int) -> bool:
         """Note that so many were too many; whether fewer are worth a try."""

@@ -7,7 +7,7 @@ server's certificate and its nonce. Both only to the server that was verified, a
 import asyncio
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,8 +51,11 @@ class Created:
         return [policy for policy in self.policies if policy.TokenType == kind]
 
 
-async def log_in(client: Client, section: OpcuaDevice, created: Created) -> None:
-    """Activate the session as the configured user. Raises DeviceError, or what the library raises."""
+async def log_in(client: Client, section: OpcuaDevice, created: Created) -> Created:
+    """Activate the session as the configured user; gives what its next login answers to.
+
+    Raises DeviceError, or what the library raises.
+    """
     security: Any = client.security_policy
     parameters = ua.ActivateSessionParameters()
     parameters.LocaleIds = _LOCALES
@@ -66,12 +69,13 @@ async def log_in(client: Client, section: OpcuaDevice, created: Created) -> None
     else:
         parameters.UserIdentityToken = _anonymous(section, created)
     try:
-        await client.uaclient.activate_session(parameters)
+        activated = await client.uaclient.activate_session(parameters)
     except UaStatusCodeError as error:
         name = status_name(error.code)
         if section.user_cert_file is not None and name.startswith("BadCertificate"):
             raise login_refused(section.address, name) from error  # it speaks of the user's, having taken ours before
         raise
+    return replace(created, nonce=activated.ServerNonce or b"")
 
 
 def _anonymous(section: OpcuaDevice, created: Created) -> ua.AnonymousIdentityToken:

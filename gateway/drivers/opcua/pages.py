@@ -6,6 +6,7 @@ The library builds ten objects for each reference; an address space has 100,000 
 import base64
 import struct
 import uuid
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from asyncua.common.utils import Buffer
@@ -46,9 +47,13 @@ def read_pages(body: Buffer) -> list[Page]:
 
     Raises struct.error, IndexError or ValueError if the bytes are none, or UaError for a bad ServiceResult.
     """
+    return list(each_page(body))
+
+
+def each_page(body: Buffer) -> Iterator[Page]:
+    """Take apart one node's page at a time, so that others get their turn in between. Raises as `read_pages` does."""
     data, at = after_header(body)
     count, at = count_at(data, at)
-    pages = []
     for _ in range(count):
         (status,) = _UINT32.unpack_from(data, at)
         point, at = _bytes(data, at + 4)
@@ -57,8 +62,7 @@ def read_pages(body: Buffer) -> list[Page]:
         for _ in range(length):
             reference, at = _reference(data, at)
             references.append(reference)
-        pages.append(Page(status, point, references))
-    return pages
+        yield Page(status, point, references)
 
 
 def _reference(data: bytes, at: int) -> tuple[Reference, int]:

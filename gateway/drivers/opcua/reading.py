@@ -14,13 +14,16 @@ from gateway.drivers.opcua.faults import device_errors
 from gateway.drivers.opcua.history.filling import fill_holes
 from gateway.drivers.opcua.limits import Service, in_chunks
 from gateway.drivers.opcua.messages import read_response
+from gateway.drivers.opcua.registering import ReadIds
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import read_request
+from gateway.drivers.opcua.taking import MISSING
 from gateway.drivers.opcua.types.values import NO_VALUE, DataValue
 from gateway.model import Sample
 
 _NODE_ID_UNKNOWN: Final = DataValue(NO_VALUE, StatusCodes.BadNodeIdUnknown, None, None)
-
+_UNKNOWN: Final = frozenset({StatusCodes.BadNodeIdUnknown, StatusCodes.BadNodeIdInvalid})
+"""What a server answers about an id that it gave for the session, once it has forgotten it."""
 _KEPT_REQUESTS: Final = 256
 
 
@@ -31,6 +34,7 @@ class OpcuaDriver(Driver):
         self._why = why
         self._connection = connection
         self._session = connection.session
+        self._ids = ReadIds(connection)
         self._requests: dict[tuple[int, ...], ua.ReadRequest] = {}
 
     @property
@@ -46,16 +50,20 @@ class OpcuaDriver(Driver):
     @property
     def details(self) -> Mapping[str, Any]:
         """How the server is read."""
-        connection = self._connection
-        product = {"server": connection.server.product} if connection.server.product else {}
-        limits = {"limits": connection.server.limits.document} if connection.server.limits.document else {}
-        mode = {"mode": "subscribe" if self.subscribes else "poll"} | ({"why": self._why} if self._why else {})
-        return {**mode, "address": self.address, **product, **connection.watch.details, **limits}
+        connection, limits = self._connection, self._connection.server.limits
+        found: dict[str, Any] = {"mode": "subscribe" if self.subscribes else "poll"}
+        found |= {"why": self._why} if self._why else {}
+        found |= {"address": self.address}
+        found |= {"server": connection.server.product} if connection.server.product else {}
+        found |= connection.watch.details
+        found |= {"limits": limits.document, "limits_from": limits.sources} if limits.document else {}
+        found |= {"missing": connection.memory[MISSING]} if connection.memory.get(MISSING) else {}
+        return found | ({"registered": self._ids.registered} if self._ids.registered else {})
 
     @property
     def explorer(self) -> SessionExplorer:
         """What shows the server's nodes to a person, through this session."""
-        return SessionExplorer(self._session, self._connection.server)
+        return SessionExplorer(self._session, self._connection.server, self._connection.definitions)
 
     async def read(self, columns: tuple[int, ...]) -> tuple[Sample, ...]:
         """Read the tags at these positions now; one sample for each millisecond that the server's values are from.
@@ -66,30 +74,32 @@ class OpcuaDriver(Driver):
 
     async def poll(self, columns: tuple[int, ...]) -> Notification:
         """Read the tags that are due, with the bookmarks of how far each was stored. Raises as `read` does."""
+        if await self._ids.poll(columns):
+            self._requests.clear()
         readings = await self._read(columns)
-        return Notification(await self._samples(readings), bookmarks=self._connection.seams.note(readings))
+        marks = self._connection.seams.note(readings) | self._connection.learned
+        return Notification(await self._samples(readings), bookmarks=marks)
 
     def history(self) -> AsyncIterator[Notification]:
         """Give what the server kept of each outage, for as long as the connection lasts."""
         return fill_holes(self._connection)
 
     async def _read(self, columns: tuple[int, ...]) -> list[tuple[int, DataValue]]:
-        nodes = self._connection.nodes
-        known = [(column, node) for column in columns if (node := nodes[column]) is not None]
-        asked = [column for column, _ in known]
-        values = await in_chunks(self._connection.server.limits, Service.READ, asked, self._ask)
-        readings = [(column, _NODE_ID_UNKNOWN) for column in columns if nodes[column] is None]
-        readings += zip((column for column, _ in known), values, strict=True)
-        return readings
+        known = [column for column in columns if self._ids[column] is not None]
+        values = dict(zip(known, await self._values(known), strict=True))
+        gone = [column for column in known if self._ids.is_registered(column) and values[column].status in _UNKNOWN]
+        if gone:
+            self._ids.forget(gone)
+            self._requests.clear()
+            values |= zip(gone, await self._values(gone), strict=True)
+        readings = [(column, _NODE_ID_UNKNOWN) for column in columns if self._ids[column] is None]
+        return [*readings, *values.items()]
+
+    async def _values(self, columns: Sequence[int]) -> list[DataValue]:
+        return await in_chunks(self._connection.server.limits, Service.READ, columns, self._ask)
 
     async def _samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
-        """Give what was read; structures of a type that has not come before are asked about first."""
-        rx = time.time_ns() // 1_000_000
-        definitions = self._connection.definitions
-        samples = self._connection.samples(readings, rx)
-        if definitions.book.unknown and await definitions.learn_encodings():
-            return self._connection.samples(readings, rx)
-        return samples
+        return await self._connection.samples(readings, time.time_ns() // 1_000_000)
 
     async def _ask(self, columns: Sequence[int]) -> list[DataValue]:
         body = await self._session.ask(self._request(tuple(columns)))
@@ -102,7 +112,6 @@ class OpcuaDriver(Driver):
         if request is None:
             if len(self._requests) >= _KEPT_REQUESTS:
                 self._requests.clear()
-            nodes = self._connection.nodes
-            request = read_request(node for column in columns if (node := nodes[column]) is not None)
+            request = read_request(node for column in columns if (node := self._ids[column]) is not None)
             self._requests[columns] = request
         return request

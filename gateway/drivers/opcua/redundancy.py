@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, MutableMapping
 from typing import Any, Final
 
 from gateway.drivers.base import Shared
+from gateway.drivers.opcua.learned import Learned
+from gateway.drivers.opcua.limits import Limits
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session, open_session
 from gateway.drivers.opcua.watch import Rank, Watch, rank_of
@@ -68,7 +70,7 @@ class ServerWatch(Watch):
     """Watches one of several servers, and gives it up when another may be better."""
 
     def __init__(self, session: Session, memory: MutableMapping[str, Any], *, alone: bool) -> None:
-        super().__init__(session)
+        super().__init__(session, Limits(found=Learned.of(memory, session.address).found))
         self._memory = memory
         self._alone = alone
         self._first: Rank | None = None

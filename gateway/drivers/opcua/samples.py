@@ -1,7 +1,7 @@
 """From values with timestamps to samples: one for each millisecond of the PLC, ascending."""
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.drivers.opcua.types.values import TYPE_MISMATCH, DataValue, Packed, Unusable
 from gateway.model import Sample, Value
@@ -9,6 +9,9 @@ from gateway.model import Sample, Value
 Clock = Literal["source", "server", "gateway"]
 Unpack = Callable[[Packed], Value | Unusable]
 """Says what structures mean (`TypeBook.unpack`)."""
+_Row = dict[int, DataValue]
+"""The values of one sample, by column."""
+_UNUSABLE: Final = frozenset((Unusable, Packed))
 
 
 def unreadable(_: Packed) -> Unusable:
@@ -28,19 +31,26 @@ def in_samples(
     A column's second value in the same millisecond opens another sample with the same ts. Where the server gave no
     such timestamp, ts is `rx`, when we received it (ms since the Unix epoch), and the sample has no `rx` of its own.
     """
-    samples: dict[tuple[int, bool, int], dict[int, DataValue]] = {}
-    repeats: dict[tuple[int, bool, int], int] = {}
+    stamped: dict[int, list[_Row]] = {}
+    unstamped: list[_Row] = []
+    repeats: dict[tuple[int | None, int], int] = {}
     for column, value in readings:
         stamp = _stamp(value, clock)
-        instant = (rx, False) if stamp is None else (stamp, True)
-        occurrence = (*instant, column)
-        repeat = repeats.get(occurrence, 0)
-        repeats[occurrence] = repeat + 1
-        samples.setdefault((*instant, repeat), {})[column] = value
-    return tuple(
-        _sample(ts, samples[ts, by_plc, repeat], names, rx if by_plc else None, unpack)
-        for ts, by_plc, repeat in sorted(samples)
-    )
+        rows = unstamped if stamp is None else stamped.setdefault(stamp, [])
+        if not rows:
+            rows.append({column: value})
+        elif column not in rows[0]:
+            rows[0][column] = value
+        else:
+            repeat = repeats[stamp, column] = repeats.get((stamp, column), 0) + 1
+            if repeat == len(rows):
+                rows.append({})
+            rows[repeat][column] = value
+    samples = [_sample(stamp, row, names, rx, unpack) for stamp in sorted(stamped) for row in stamped[stamp]]
+    if unstamped:
+        samples += [_sample(rx, row, names, None, unpack) for row in unstamped]
+        samples.sort(key=lambda sample: (sample.ts, sample.rx is not None))
+    return tuple(samples)
 
 
 def _stamp(value: DataValue, clock: Clock) -> int | None:
@@ -49,20 +59,24 @@ def _stamp(value: DataValue, clock: Clock) -> int | None:
     return value.server if clock == "server" else None
 
 
-def _sample(ts: int, row: dict[int, DataValue], names: tuple[str, ...], rx: int | None, unpack: Unpack) -> Sample:
+def _sample(ts: int, row: _Row, names: tuple[str, ...], rx: int | None, unpack: Unpack) -> Sample:
+    columns = tuple(sorted(row))
+    found = [row[column] for column in columns]
+    values = tuple([value.value for value in found])
+    if not any(value.status for value in found) and _UNUSABLE.isdisjoint(map(type, values)):
+        return Sample(ts, columns, values, len(columns), rx=rx)
+    return _qualified(ts, row, names, rx, unpack)
+
+
+def _qualified(ts: int, row: _Row, names: tuple[str, ...], rx: int | None, unpack: Unpack) -> Sample:
+    """Make a sample of which not everything is plain and good."""
     columns, values, quality = [], [], {}
-    for column in sorted(row):
-        value = row[column]
-        if value.status == 0 and not isinstance(value.value, Unusable):
-            columns.append(column)
-            values.append(value.value)
-            continue
-        if isinstance(value.value, Packed):
-            value = value._replace(value=unpack(value.value))
-        found = value.quality
+    for column, value in sorted(row.items()):
+        known = value._replace(value=unpack(value.value)) if isinstance(value.value, Packed) else value
+        found = known.quality
         if found is not None:
             quality[names[column]] = found
         if found is None or found.startswith("uncertain"):
             columns.append(column)
-            values.append(value.value)
+            values.append(known.value)
     return Sample(ts, tuple(columns), tuple(values), len(row), quality, rx=rx)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -130,6 +131,12 @@ class OpcuaDevice(Checked, DeviceSection):
         if self.user_cert_file is not None:
             files[f"{self.name} user"] = CertificateFile(self.user_cert_file)
         return files
+
+    @property
+    def private_keys(self) -> tuple[Path, ...]:
+        """The key of the gateway's own certificate, and that of the user's."""
+        own = () if self.is_insecure else (self.security.pki_dir / "own" / "key.pem",)
+        return own if self.user_key_file is None else (*own, self.user_key_file)
 
     def history_of(self, tag: OpcuaTag) -> bool:
         """Whether an outage's values of this tag are read from the server's history."""

@@ -15,11 +15,14 @@ from asyncua.client.client import Client
 from asyncua.client.ua_client import UASocketProtocol
 from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import struct_from_binary
 
 from gateway.drivers.base import Shared
+from gateway.drivers.opcua.channel import renew_keys
 from gateway.drivers.opcua.connect import client_of, connect, drop, load_identity
 from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors, plain_cancellation
+from gateway.drivers.opcua.leftover import Leftover, take_leftover
 from gateway.drivers.opcua.pacer import Pacer
 from gateway.drivers.opcua.section import OpcuaDevice
 
@@ -28,6 +31,7 @@ _STEP_S: Final = 4.0
 _STEPS: Final = 3
 """Connecting as a whole may take this many slow steps."""
 _CLOSE_S: Final = 1.0
+_LEAST_RENEWAL_S: Final = 0.1
 _RENEW_AT: Final = 0.75
 """Share of a channel's lifetime after which its keys are renewed (OPC 10000-4 section 5.6.2.1)."""
 
@@ -50,6 +54,11 @@ class Session:
         self._protocol = protocol
         self._pacer = Pacer(section.max_requests_per_second)
         self.heard = asyncio.get_running_loop().time()
+
+    @property
+    def token(self) -> ua.NodeId:
+        """Names the session to the server, and to nobody else."""
+        return self._client.uaclient.session.authentication_token
 
     @property
     def lifetime_s(self) -> float:
@@ -98,12 +107,15 @@ class Session:
         self.heard = asyncio.get_running_loop().time()
 
     async def renew(self) -> NoReturn:
-        """Renew the channel's keys in time, for ever; the next request uses them. Raises DeviceError if that fails."""
+        """Renew the channel's keys in time, for ever. Raises DeviceError if that fails.
+
+        A server goes on with the old keys until a request comes under the new ones: so one follows at once.
+        """
         while True:
-            await asyncio.sleep(self._client.secure_channel_timeout * _RENEW_AT / 1000)
+            await asyncio.sleep(max(_LEAST_RENEWAL_S, self._client.secure_channel_timeout * _RENEW_AT / 1000))
             with device_errors(self.address):
-                await self._client.open_secure_channel(renew=True)
-            self.hear()
+                await renew_keys(self._client, self.address)
+            await self.ask(read_request((standard_node(ObjectIds.Server_ServerStatus_State),)), self.setup_timeout)
 
 
 def standard_node(number: int) -> ua.NodeId:
@@ -126,23 +138,29 @@ async def open_session(section: OpcuaDevice, shared: Shared, channel_s: float) -
         identity = await asyncio.to_thread(load_identity, section, shared.gateway_id)
     step = max(_STEP_S, section.timeout)
     client = client_of(section, step, channel_s)
+    memory = shared.memory.setdefault(section.name, {})
     session = None
     try:
         with device_errors(section.address, str(identity.path) if identity else ""):
             async with asyncio.timeout(_STEPS * step):
                 with plain_cancellation():
-                    await connect(client, section, identity, shared.gateway_id)
+                    left = take_leftover(section, memory)
+                    created = await connect(client, section, identity, shared.gateway_id, left)
                 protocol = client.uaclient.protocol
                 if protocol is None:
                     raise ConnectionResetError
         session = Session(client, protocol, section)
         yield session
     finally:
-        await _close(client, keeps_subscriptions=session is not None and session.keeps_subscriptions)
+        keeps = session is not None and session.keeps_subscriptions
+        if not await _close(client, keeps_subscriptions=keeps) and session is not None:
+            until = session.heard + session.lifetime_s
+            Leftover(section.endpoint, session.token, created, until, keeps).leave(memory)
 
 
-async def _close(client: Client, *, keeps_subscriptions: bool) -> None:
-    """Say goodbye, if the server listens, so that it frees the session, and its subscriptions, at once."""
+async def _close(client: Client, *, keeps_subscriptions: bool) -> bool:
+    """Say goodbye, so that the server frees the session, and its subscriptions, at once; gives whether it listened."""
+    listens = client.uaclient.protocol is not None and not client.uaclient.protocol.is_closed
     try:
         async with asyncio.timeout(_CLOSE_S):
             with plain_cancellation():
@@ -152,6 +170,8 @@ async def _close(client: Client, *, keeps_subscriptions: bool) -> None:
                     await client.close_session()
                 await client.close_secure_channel()
     except (OSError, *PROTOCOL_ERRORS):
-        pass  # there is nobody left to say it to
+        return False  # there is nobody left to say it to
+    else:
+        return listens
     finally:
         drop(client)

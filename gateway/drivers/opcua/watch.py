@@ -14,12 +14,12 @@ from gateway.drivers.opcua.session import Session, standard_node
 from gateway.drivers.opcua.survey import read_basics
 from gateway.errors import DeviceError
 
-_LOOK_S: Final = 5.0
+LOOK_S: Final = 5.0
 """Pause between two looks; the answer may take as long."""
 _SILENT: Final = frozenset({"Failed", "NoConfiguration", "Suspended"})
 """States in which a server has no data to give (OPC 10000-5 section 12.6)."""
 _SILENT_S: Final = 5.0
-_LOOK: Final = tuple(
+LOOK: Final = tuple(
     standard_node(number)
     for number in (
         ObjectIds.Server_ServerStatus_State,
@@ -49,9 +49,9 @@ def rank_of(level: int | None) -> Rank:
 class Watch:
     """What the server last said of itself."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, limits: Limits) -> None:
         self._session = session
-        self._limits = Limits()
+        self._limits = limits
         self.state = "Running"
         self.service_level: int | None = None
         self.clock_offset_s: float | None = None
@@ -71,8 +71,8 @@ class Watch:
     async def look(self) -> None:
         """Ask once. Raises DeviceError when the link is dead."""
         begun = time.time()
-        patience_s = max(_LOOK_S, self._session.setup_timeout)
-        state, level, clock, shutdown = await read_basics(self._session, self._limits, _LOOK, patience_s)
+        patience_s = max(LOOK_S, self._session.setup_timeout)
+        state, level, clock, shutdown = await read_basics(self._session, self._limits, LOOK, patience_s)
         middle = (begun + time.time()) / 2
         self.state = _named(state)
         self.service_level = level if isinstance(level, int) else None
@@ -93,7 +93,7 @@ class Watch:
         """Ask for ever: the server ends a session in which it hears nothing, and a PLC without power closes nothing."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(_LOOK_S, self._session.lifetime_s / 3))
+            await asyncio.sleep(min(LOOK_S, self._session.lifetime_s / 3))
             begun = loop.time()
             try:
                 await self.look()

@@ -11,7 +11,8 @@ class Message:
 
     `rows` are the ids of the buffer's rows of which it holds samples: a row that does not fit into one message is
     named by several, and delivered when all of them are. `readings` is what the ledger counts, of whole rows.
-    One that does not `fit` holds a single sample and is larger than the broker takes; it must not be sent.
+    `coding` tells how it is compressed: "none", "gzip" or "zstd". One that does not `fit` holds a single sample and is
+    larger than the broker takes; it must not be sent.
     """
 
     topic: str
@@ -20,3 +21,4 @@ class Message:
     rows: tuple[int, ...]
     readings: int
     fits: bool = True
+    coding: str = "none"

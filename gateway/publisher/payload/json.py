@@ -1,31 +1,39 @@
 """Data messages as JSON: rows in, encoded messages out; pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from gateway.buffer.stored import Stored
-from gateway.model import Gap, Meta, Sample, Value
+from gateway.model import FLOAT32, Gap, Meta, Sample, Value
 from gateway.publisher.payload import Message
+from gateway.publisher.payload.coding import compress
 from gateway.publisher.payload.floats import shortest
 
 VERSION: Final = 1
-CONTENT_TYPE: Final = "application/json"
-_FLOAT32: Final = "f"
 _PACKET_OVERHEAD: Final = 64
 """What an MQTT packet adds to topic and payload, generously: headers, lengths, packet id and properties."""
 
 
 def messages(
-    rows: Iterable[Stored], *, gateway: str, historical: bool, max_bytes: int, max_packet: int | None = None
+    rows: Iterable[Stored],
+    *,
+    gateway: str,
+    historical: bool,
+    max_bytes: int,
+    max_packet: int | None = None,
+    aim: int | None = None,
+    compression: str = "none",
 ) -> list[Message]:
     """Pack rows into messages of one device, epoch and meta each, as full as `max_bytes` of payload allow.
 
-    `max_packet` is the broker's Maximum Packet Size (MQTT 5.0 section 3.2.2.3.6). A device's samples keep their
-    order. A sample is never cut: a message of a single one may exceed the limit, and says that it does not fit.
+    `max_packet` is the broker's Maximum Packet Size (MQTT 5.0 section 3.2.2.3.6). `aim` asks for smaller messages
+    than that. A device's samples keep their order. A sample is never cut: a message of a single one may exceed the
+    limit, and says that it does not fit. Compression comes last: messages are filled by what they are without it.
     """
+    style = _Style(gateway, historical, aim or max_bytes, compression)
     packed: list[Message] = []
     open_messages: dict[str, _OpenMessage] = {}
     for row in rows:
@@ -34,7 +42,7 @@ def messages(
             if current is not None:
                 packed += current.close()
             limit = payload_limit(row.meta.topic, max_bytes, max_packet)
-            current = open_messages[row.meta.device] = _OpenMessage(row, gateway, historical, limit)
+            current = open_messages[row.meta.device] = _OpenMessage(row, style, limit)
         packed += current.add(row)
     for current in open_messages.values():
         packed += current.close()
@@ -46,6 +54,11 @@ def payload_limit(topic: str, max_bytes: int, max_packet: int | None) -> int:
     if max_packet is None:
         return max_bytes
     return min(max_bytes, max_packet - len(topic.encode()) - _PACKET_OVERHEAD)
+
+
+def octets(topic: str, payload: bytes) -> int:
+    """Say about how many octets a message is on its way, without what TLS and IP add."""
+    return len(topic.encode()) + len(payload) + _PACKET_OVERHEAD
 
 
 def encode_sample(meta: Meta, sample: Sample | Gap, seq: int) -> bytes:
@@ -71,21 +84,16 @@ def _names(meta: Meta, columns: Sequence[int]) -> Iterable[str]:
 
 
 def _values(meta: Meta, sample: Sample) -> Sequence[Value]:
-    if not _has_float32(meta):
+    if not meta.has_float32:
         return sample.values
     codes = meta.codes
-    places = [place for place, column in enumerate(sample.columns) if codes[column] == _FLOAT32]
+    places = [place for place, column in enumerate(sample.columns) if codes[column] == FLOAT32]
     if len(places) == len(sample.values):
         return shortest(sample.values)
     values = list(sample.values)
     for place, value in zip(places, shortest([values[place] for place in places]), strict=True):
         values[place] = value
     return values
-
-
-@lru_cache(maxsize=64)
-def _has_float32(meta: Meta) -> bool:
-    return _FLOAT32 in meta.codes
 
 
 def _head(row: Stored, gateway: str, historical: bool) -> bytes:
@@ -98,13 +106,25 @@ def _head(row: Stored, gateway: str, historical: bool) -> bytes:
     return orjson.dumps(head)[:-1] + b',"samples":['
 
 
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """What all messages of one lane have in common; they become no larger than `aim` if they can help it."""
+
+    gateway: str
+    historical: bool
+    aim: int
+    compression: str
+
+
 class _OpenMessage:
     """A message that is being filled."""
 
-    def __init__(self, row: Stored, gateway: str, historical: bool, limit: int) -> None:
+    def __init__(self, row: Stored, style: _Style, limit: int) -> None:
         self._epoch, self._meta = row.epoch, row.meta
-        self._head = _head(row, gateway, historical)
+        self._head = _head(row, style.gateway, style.historical)
         self._limit = limit
+        self._aim = min(limit, style.aim)
+        self._compression = style.compression
         self._empty()
 
     def _empty(self) -> None:
@@ -121,7 +141,7 @@ class _OpenMessage:
         """Add a row's samples; gives the messages that are full."""
         for seq, sample in enumerate(row.samples, start=row.first_seq):
             encoded = encode_sample(self._meta, sample, seq)
-            if self._size + len(encoded) > self._limit:
+            if self._size + len(encoded) > self._aim:
                 yield from self.close()
             self._samples.append(encoded)
             self._size += len(encoded) + len(b",")
@@ -130,7 +150,8 @@ class _OpenMessage:
     def close(self) -> Iterator[Message]:
         """Give what is there as a message, if anything is, and start anew."""
         if self._samples:
-            payload = self._head + b",".join(self._samples) + b"]}"
+            payload, coding = compress(self._head + b",".join(self._samples) + b"]}", self._compression)
             rows, readings = tuple(self._rows), sum(self._rows.values())
-            yield Message(self._meta.topic, payload, self._meta, rows, readings, fits=len(payload) <= self._limit)
+            fits = len(payload) <= self._limit
+            yield Message(self._meta.topic, payload, self._meta, rows, readings, fits=fits, coding=coding)
         self._empty()

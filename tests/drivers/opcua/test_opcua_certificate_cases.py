@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncua
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from opcua_certificates import Certificate, make_certificate, make_crl, signs_only, with_sha1
@@ -13,6 +14,7 @@ from opcua_peer import BOUND_S, ENCRYPTED, SHARED, Peer, failure, section, secur
 
 from gateway.model import DeviceState
 
+ua: Any = asyncua.ua
 TRUSTED = ""
 
 
@@ -135,3 +137,15 @@ async def test_a_certificate_is_judged_alike_on_the_first_connect_and_when_a_ser
         assert (await driver.read((0,)))[0].values == (1.5,)
         await peer.restart(ENCRYPTED, case.shown)
     await judged(peer, device, case)
+
+
+@pytest.mark.parametrize("policy", ["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"])
+@pytest.mark.parametrize("name", ["weak key", "SHA-1"])
+async def test_no_policy_takes_a_short_key_or_a_sha1_signature_though_the_certificate_lies_in_trusted(
+    peer: Peer, tmp_path: Path, policy: str, name: str
+) -> None:
+    """OPC 10000-7: each of the three asks for RSA keys of 2048 to 4096 bits and certificates signed with SHA-256."""
+    case = CASES[name]()
+    case.lay_out(tmp_path)
+    await peer.restart([getattr(ua.SecurityPolicyType, f"{policy.replace('_', '')}_SignAndEncrypt")], case.shown)
+    await judged(peer, section(peer, [], security={**secured(tmp_path), "policy": policy}), case)

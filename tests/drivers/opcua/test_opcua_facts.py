@@ -9,13 +9,16 @@ import pytest
 from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
 from opcua_peer import NAMESPACE, Peer, section
 
+from gateway.buffer.cutting import cut
 from gateway.drivers.base import Shared
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.tag import OpcuaTag
+from gateway.model import Meta
 from gateway.shaping import Shaper
 
 ua: Any = asyncua.ua
 DEVICE = {"mode": "poll"}
+META = Meta("9c01d2ab", "plc", "t", ("photo", "speed"), ("*", "*"))
 
 
 @contextlib.asynccontextmanager
@@ -117,6 +120,19 @@ async def test_an_enumeration_is_sent_by_name_and_a_number_without_one_as_it_is(
         assert told(driver)["mode"].shown_type == "Mode"
 
 
+async def test_names_are_given_to_a_number_though_the_server_says_it_may_be_an_array_as_well(peer: Peer) -> None:
+    """Some servers leave the ValueRank of a MultiStateDiscrete at Any, as its type has it (OPC 10000-8 5.3.3.3)."""
+    await peer.add(one=ua.Variant(1, ua.VariantType.UInt32), many=ua.Variant([0, 1], ua.VariantType.UInt32))
+    texts = [ua.LocalizedText("open"), ua.LocalizedText("closed")]
+    for name in ("one", "many"):
+        node = peer.server.get_node(ua.NodeId(name, peer.index))
+        await node.write_attribute(ua.AttributeIds.ValueRank, ua.DataValue(ua.Variant(-2, ua.VariantType.Int32)))
+        names = await node.add_property(ua.NodeId(f"{name}.names", peer.index), "0:EnumStrings", texts)
+        peer._added.append(names)
+    async with open_at(peer, ["one", "many"]) as driver:
+        assert await values(driver) == ({"one": "closed", "many": [0, 1]}, {})
+
+
 async def test_a_structure_is_an_object_by_the_servers_own_definition(peer: Peer) -> None:
     kind, _ = await new_struct(
         peer.server,
@@ -150,3 +166,65 @@ async def test_a_structure_in_a_variable_of_any_type_is_read_too(peer: Peer) -> 
     peer._added.append(node)
     async with open_at(peer, ["points"]) as driver:
         assert (await values(driver))[0] == {"points": [{"X": 1.0}, {"X": 2.5}]}
+
+
+async def test_a_node_that_was_not_there_is_asked_about_before_its_first_value_goes_out(peer: Peer) -> None:
+    """P5: no value under a meta that does not know what it is."""
+    kind = await new_enum(peer.server, peer.index, "Gear", ["Neutral", "First"])
+    tags = ["pressure", {"name": "level", "node": f"nsu={NAMESPACE};s=pressure", "deadband": "2%"}, "gear"]
+    async with open_at(peer, tags) as driver:
+        before = driver.section
+        assert set((await values(driver))[1].values()) == {"bad:BadNodeIdUnknown"}
+        assert driver.section is before
+        await analog(peer, "pressure")
+        node = await peer.server.nodes.objects.add_variable(
+            ua.NodeId("gear", peer.index), "gear", 1, ua.VariantType.Int32, datatype=kind.nodeid
+        )
+        peer._added.append(node)
+        raw = await driver.read((0, 1, 2))
+        assert (told(driver)["pressure"].unit, told(driver)["gear"].shown_type) == ("bar", "Gear")
+        assert str(told(driver)["level"].deadband) == "2%"
+        assert [Shaper(driver.section).shape(each, 0.0).values[-1] for each in raw][-1] == "First"  # type: ignore[union-attr]
+
+
+async def test_nothing_is_remembered_of_a_node_that_was_not_there(peer: Peer) -> None:
+    shared = Shared("hall-3")
+    async with open_at(peer, ["pressure"], shared) as driver:
+        assert told(driver)["pressure"].shown_type is None
+    await analog(peer, "pressure")
+    async with open_at(peer, ["pressure"], shared) as driver:
+        assert told(driver)["pressure"].unit == "bar"
+
+
+async def test_a_node_that_vanishes_and_returns_keeps_its_meaning(peer: Peer) -> None:
+    await analog(peer, "pressure")
+    async with open_at(peer, ["pressure"]) as driver:
+        await peer.server.delete_nodes(peer._added)
+        peer._added.clear()
+        assert (await values(driver))[1] == {"pressure": "bad:BadNodeIdUnknown"}
+        await analog(peer, "pressure")
+        assert (await values(driver))[0] == {"pressure": 5.0}
+        assert told(driver)["pressure"].unit == "bar"
+
+
+async def test_a_node_that_tells_nothing_though_it_has_a_value_is_asked_once_more_and_no_more(peer: Peer) -> None:
+    async with open_at(peer, ["pressure"]) as driver:
+        await peer.add(pressure=5.0)
+        await driver.read((0,))
+        before = len(peer.wire.requests)
+        await driver.read((0,))
+        assert len(peer.wire.requests) == before + 1
+
+
+async def test_a_huge_value_costs_only_itself_and_is_bad_too_large_once_stored(peer: Peer) -> None:
+    """The connection, and the other tags of the same answer, are none the worse for it."""
+    await peer.add(photo=ua.Variant(b"\xff" * 2_000_000, ua.VariantType.ByteString), speed=1.5)
+    async with open_at(peer, ["photo", "speed"]) as driver:
+        for _ in range(2):
+            pieces = cut(META, await driver.read((0, 1)))
+            assert {
+                column: value for piece in pieces for column, value in zip(piece.columns, piece.values, strict=True)
+            } == {1: 1.5}
+            assert {name: text for piece in pieces for name, text in piece.quality.items()} == {
+                "photo": "bad:too-large"
+            }

@@ -263,8 +263,9 @@ async def test_deadbands_of_plain_numbers_are_tried_at_the_server_and_no_others(
         tag("Program.Parts", deadband=0),
         tag("Program.Step"),
     ]
-    async with robot_section(robot, tags).open(Store().shared):
+    async with robot_section(robot, tags).open(Store().shared) as driver:
         found = wishes(robot)
+        assert driver.held_back == pytest.approx({0: 0.2, 1: 0.6}, rel=0.01)
         asked = {tags[column]["name"]: item.filter for column, item in found.items()}
     assert {name: each.DeadbandValue for name, each in asked.items() if each} == {
         "Axis1.Position": 0.2,

@@ -124,6 +124,7 @@ async def test_a_limit_of_the_config_holds_whatever_the_server_says(peer: Peer) 
         await driver.read((0, 1, 2))
         assert len(peer.wire.requests) - before == 2
         assert driver.details["limits"]["max_nodes_per_read"] == 2
+        assert driver.details["limits_from"]["max_nodes_per_read"] == "config"
 
 
 async def test_live_requests_go_out_evenly_and_before_background_work() -> None:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -128,7 +127,7 @@ class _Filling:
             left_over = [track for track in tracks if track.continuation and not track.more]
             if left_over:
                 await self._request(left_over, 0, release=True)
-            yield self._notification(*merge.take())
+            yield await self._notification(*merge.take())
 
     def _failed(self, reason: str, tags: Sequence[str]) -> None:
         """Note a refusal of these tags: for good, or for the time being."""
@@ -183,7 +182,7 @@ class _Filling:
         with device_errors(session.address):
             return history_response(body)
 
-    def _notification(
+    async def _notification(
         self,
         values: Sequence[tuple[str, DataValue]],
         marks: dict[str, Bookmark | None],
@@ -191,11 +190,11 @@ class _Filling:
     ) -> Notification:
         gaps = [_gap([tag], begin, end, _NO_DATA) for tag, begin, end in missing]
         readings = [(self._columns[tag], value) for tag, value in values]
-        return Notification(self._in_samples(readings), tuple(gaps), bookmarks=marks)
+        return Notification(await self._in_samples(readings), tuple(gaps), bookmarks=marks)
 
-    def _in_samples(self, readings: Sequence[tuple[int, DataValue]]) -> tuple[Sample, ...]:
-        samples = self._connection.samples(readings, time.time_ns() // 1_000_000)
-        return tuple(replace(sample, origin="history") for sample in samples)
+    async def _in_samples(self, readings: Sequence[tuple[int, DataValue]]) -> tuple[Sample, ...]:
+        samples = await self._connection.samples(readings, time.time_ns() // 1_000_000)
+        return tuple(sample._replace(origin="history") for sample in samples)
 
     def _refusals(self) -> Notification | None:
         """Tell of all holes that the server will not fill, once, and forget them."""

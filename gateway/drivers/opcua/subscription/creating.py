@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway.drivers.opcua.connection import Connection
+from gateway.drivers.opcua.limits import ITEMS_PER_SUBSCRIPTION
 from gateway.drivers.opcua.subscription import wishes
 from gateway.drivers.opcua.subscription.deadbands import distances
 from gateway.drivers.opcua.subscription.groups import by_interval
@@ -18,7 +19,6 @@ from gateway.drivers.opcua.subscription.subscription import Subscription
 from gateway.errors import DeviceError
 
 _TOO_MANY: Final = "BadTooManySubscriptions"
-_MEMORY: Final = "items_per_subscription"
 
 
 async def subscribe_to(
@@ -32,7 +32,7 @@ async def subscribe_to(
     refused = {column: UNKNOWN_NODE for column in columns if connection.nodes[column] is None}
     known = [column for column in columns if column not in refused]
     try:
-        at_server = await distances(connection, known)
+        at_server = distances(connection, known)
         for publishing_s, group in by_interval(connection.section, known):
             refused |= await _place(connection, group, publishing_s, subscriptions, at_server)
     except DeviceError:
@@ -51,7 +51,7 @@ async def _place(
     """Monitor tags of one pace; a subscription that is full is followed by another."""
     refused: dict[int, str] = {}
     while group:
-        most = _most(connection) or len(group)
+        most = connection.server.limits.items_per_subscription or len(group)
         try:
             made = await _new(connection, publishing_s)
         except DeviceError as error:
@@ -63,7 +63,7 @@ async def _place(
         found = await monitor(connection, made, made.columns, at_server)
         full = [column for column, status in found.items() if status == TOO_MANY_ITEMS]
         if full and made.items:
-            connection.memory[_MEMORY] = len(made.items)
+            connection.server.limits.found[ITEMS_PER_SUBSCRIPTION] = len(made.items)
             group = full + group
             made.columns = [column for column in made.columns if column not in set(full)]
             found = {column: status for column, status in found.items() if status != TOO_MANY_ITEMS}
@@ -96,12 +96,6 @@ async def _squeeze(
         found = {column: status for column, status in found.items() if column not in full}
     subscriptions[0].columns += group
     return found | dict.fromkeys(group, TOO_MANY_ITEMS)
-
-
-def _most(connection: Connection) -> int:
-    """How many items a subscription takes, as the server announced it or was found to take; 0 where nobody knows."""
-    limits = (connection.server.items_per_subscription, connection.memory.get(_MEMORY, 0))
-    return min((limit for limit in limits if limit), default=0)
 
 
 async def _new(connection: Connection, publishing_s: float) -> Subscription:

@@ -118,7 +118,7 @@ class Follower:
         """Tell what is refused and what is lost, and write down where the new subscriptions are found again."""
         now = _now_ms()
         self._memory.unsettled = {receipt for receipt in self._memory.unsettled if receipt[0] in self._subscriptions}
-        marks = marks_of(self._connection, list(self._subscriptions.values()))
+        marks = marks_of(self._connection, list(self._subscriptions.values())) | self._connection.learned
         gaps: tuple[Gap, ...] = ()
         if self._recovered.lost:
             since = max(int(self._connection.bookmarks().get(TOLD, 0)), self._memory.heard_ms)
@@ -132,7 +132,7 @@ class Follower:
                 self._connection.seams.mend(subscription.columns)
                 async for published in kept(self._connection, self._recovered, subscription):
                     gaps = self._lost(subscription, subscription.sequence.missing(published.sequence))
-                    yield self._notification(subscription, published, gaps)
+                    yield await self._notification(subscription, published, gaps)
 
     def _listen(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -176,12 +176,12 @@ class Follower:
             for number in self._worth_asking(subscription, published, missing):
                 if (again := await republish(self._connection.session, subscription.id, number)) is not None:
                     gaps = self._lost(subscription, subscription.sequence.missing(number))
-                    yield self._notification(subscription, again, gaps)
+                    yield await self._notification(subscription, again, gaps)
             lost = subscription.sequence.missing(published.sequence)
         gaps = self._lost(subscription, lost)
         self._memory.heard_ms = _now_ms()
         if gaps or not published.keep_alive:
-            yield self._notification(subscription, published, gaps)
+            yield await self._notification(subscription, published, gaps)
 
     def _unread(self, published: Published) -> tuple[int, ...]:
         """Give the tags of which a subscription that was taken over told nothing, once it has told what it had kept.
@@ -212,7 +212,9 @@ class Follower:
         now = _now_ms()
         return (Gap(now, NOTIFICATIONS_LOST, {"count": count, "to": now}),)
 
-    def _notification(self, subscription: Subscription, published: Published, gaps: tuple[Gap, ...]) -> Notification:
+    async def _notification(
+        self, subscription: Subscription, published: Published, gaps: tuple[Gap, ...]
+    ) -> Notification:
         rx = _now_ms()
         if published.keep_alive:
             return Notification((), gaps, bookmarks=mark_of(subscription, rx))
@@ -223,7 +225,7 @@ class Follower:
         if subscription.unread:
             subscription.unread.difference_update(column for column, _ in published.changes)
         self._unmonitored.note(published.changes)
-        samples = self._connection.samples(published.changes, rx)
+        samples = await self._connection.samples(published.changes, rx)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}
         marks |= self._connection.seams.note(published.changes)
         return Notification(samples, gaps + self._overflowed(published, rx), receipt, marks)

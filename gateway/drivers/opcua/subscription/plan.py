@@ -6,7 +6,7 @@ from typing import Final
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.subscription import wishes
 
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
 """Of the bookmarks: a gateway that writes others does not read these."""
 
 

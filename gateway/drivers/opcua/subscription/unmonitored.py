@@ -5,10 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from asyncua.ua.status_codes import StatusCodes
+
 from gateway.drivers.base import Notification
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.faults import CONNECTION_LOST
-from gateway.drivers.opcua.subscription.deadbands import distances
 from gateway.drivers.opcua.subscription.items import UNKNOWN_NODE, monitor
 from gateway.drivers.opcua.subscription.recovery import facts_of
 from gateway.drivers.opcua.subscription.retries import Retries
@@ -18,7 +19,8 @@ from gateway.drivers.opcua.types.values import DataValue
 from gateway.errors import DeviceError
 from gateway.model import Bookmark, Sample
 
-_UNKNOWN_NODE: Final = 0x8034_0000
+_VANISHED: Final = frozenset({StatusCodes.BadNodeIdUnknown, StatusCodes.BadNodeIdInvalid})
+"""What servers notify of a node that was taken away; some end its item with it, and know no more when it is back."""
 
 
 class Unmonitored:
@@ -56,7 +58,7 @@ class Unmonitored:
 
     def note(self, changes: Sequence[tuple[int, DataValue]]) -> None:
         """Note which nodes have vanished from the server, and which are back by themselves."""
-        gone = {column for column, value in changes if value.status & 0xFFFF_0000 == _UNKNOWN_NODE}
+        gone = {column for column, value in changes if value.status & 0xFFFF_0000 in _VANISHED}
         if gone:
             now = asyncio.get_running_loop().time()
             for column in gone:
@@ -71,12 +73,11 @@ class Unmonitored:
         if not columns:
             return None
         await self._look_for_namespaces(columns)
-        at_server = await distances(self._connection, columns)
         news: dict[int, str] = {}
         marks: dict[str, Bookmark | None] = {}
         for subscription in self._subscriptions:
             if mine := sorted(set(columns) & set(subscription.columns)):
-                still = await monitor(self._connection, subscription, mine, at_server)
+                still = await monitor(self._connection, subscription, mine, {})
                 self._retries.good(set(mine) - still.keys())
                 news |= {c: status for c, status in still.items() if self._retries.wait(c, status, loop.time())}
                 if len(still) < len(mine):

@@ -10,7 +10,7 @@ from gateway.drivers.base import Percent
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.tag import OpcuaTag
 
-_MOST_NOTIFICATIONS: Final = 1000
+MOST_NOTIFICATIONS: Final = 1000
 """A publish is decoded in one go, in which nothing else runs."""
 _KEEP_ALIVE_S: Final = 1.5
 """The server speaks at least this often, or once in a device timeout: three times as long is soon enough to notice."""
@@ -23,8 +23,8 @@ _FASTEST: Final = 100
 _LEAST_QUEUE: Final = 10
 """Many servers report each change, however fast: a variable may be written several times within a sampling interval."""
 _OF_DEADBAND: Final = 10
-"""The server gets this part of a deadband. Both compare with what they themselves sent last, which need not be the same
-value: a value may be held back up to a deadband and this part of one from the last that was sent, and no more."""
+"""The server gets this part of a deadband, the gateway what is left (`deadbands.held_back`). Each compares with what it
+sent last itself, which need not be the same value: what both hold back is together never more than a deadband."""
 
 
 def keep_alive_s(section: OpcuaDevice) -> float:
@@ -44,7 +44,7 @@ def subscription(
         RequestedPublishingInterval=publishing_s * 1000,
         RequestedLifetimeCount=lifetime,
         RequestedMaxKeepAliveCount=keep_alives,
-        MaxNotificationsPerPublish=_MOST_NOTIFICATIONS,
+        MaxNotificationsPerPublish=MOST_NOTIFICATIONS,
         PublishingEnabled=True,
         Priority=0,
     )
@@ -58,10 +58,11 @@ def sampling_s(section: OpcuaDevice, tag: OpcuaTag) -> float:
 def deadband(tag: OpcuaTag) -> float | None:
     """Give the absolute deadband to try at the server; None where it has to be left to the gateway.
 
-    Values that are scaled or named leave the deadband by what they become, not by what the server compares. A share
-    of the tag's range is sent as the distance that it is: the server's EURange may be another.
+    Values that are scaled or named leave the deadband by what they become, not by what the server compares; those with
+    limits may cross one by less than a deadband. A share of the tag's range is sent as the distance that it is: the
+    server's EURange may be another.
     """
-    if tag.scaled or tag.map is not None or tag.deadband is None:
+    if tag.scaled or tag.map is not None or tag.min is not None or tag.max is not None or tag.deadband is None:
         return None
     if not isinstance(tag.deadband, Percent):
         return float(tag.deadband) / _OF_DEADBAND or None

@@ -26,12 +26,9 @@ from gateway.drivers.opcua.types.data_value import (
     status_name,
 )
 from gateway.drivers.opcua.types.float32 import shortest
+from gateway.drivers.opcua.types.plain import EPOCH_MS, LAST_TICK, plain
 from gateway.model import Value
 
-_EPOCH_MS: Final = 11_644_473_600_000
-"""Milliseconds from 1601-01-01, where OPC UA's DateTime begins, to 1970-01-01."""
-_LAST_TICK: Final = 2_650_467_743_990_000_000
-"""9999-12-31T23:59:59 in 100 ns since 1601: that and everything later stand for "no end" (OPC 10000-6 5.2.2.5)."""
 _DEEPEST: Final = 8
 _BINARY_BODY: Final = 1
 _CUT_SHORT: Final = "the message ends before its values do"
@@ -48,6 +45,7 @@ _FLOAT, _DOUBLE, _STRING, _DATETIME, _GUID, _BYTESTRING, _XML = range(10, 17)
 _NODE_ID, _EXPANDED_NODE_ID, _STATUS, _QUALIFIED_NAME, _LOCALIZED_TEXT, _STRUCTURE, _DATA_VALUE, _VARIANT = range(
     17, 25
 )
+_TEXTS: Final = {_STRING, _LOCALIZED_TEXT}
 
 
 def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
@@ -55,6 +53,8 @@ def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
 
     Raises struct.error, IndexError, ValueError or the library's UaError if the bytes are none.
     """
+    if (found := plain(data, at)) is not None:
+        return found
     mask = data[at]
     at += 1
     value: Value | Unusable = NO_VALUE
@@ -82,7 +82,7 @@ def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
 def _instant(data: bytes, at: int) -> tuple[int, int] | tuple[None, None]:
     """Read a timestamp, in ms and as it stands there; the two ends of the range mean that there is none."""
     (ticks,) = _INT64.unpack_from(data, at)
-    return (ticks // 10_000 - _EPOCH_MS, ticks) if 0 < ticks < _LAST_TICK else (None, None)
+    return (ticks // 10_000 - EPOCH_MS, ticks) if 0 < ticks < LAST_TICK else (None, None)
 
 
 def variant(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
@@ -132,8 +132,8 @@ def array(kind: int, count: int, data: bytes, at: int, depth: int) -> tuple[Valu
         return _structures(count, data, at)
     for _ in range(count):
         element, at = scalar(kind, data, at, depth)
-        if element is NO_VALUE and kind == _STRING:
-            element = ""  # many stacks know no difference between a null and an empty String (OPC 10000-6 5.2.2.4)
+        if element is NO_VALUE and kind in _TEXTS:
+            element = ""  # many stacks know no difference between a null and an empty text (OPC 10000-6 5.2.2.4)
         if isinstance(element, Unusable):
             unusable = unusable or (TYPE_MISMATCH if isinstance(element, Packed) else element)
         elements.append(element)
@@ -180,7 +180,7 @@ def _text(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
 
 def _datetime(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
     (ticks,) = _INT64.unpack_from(data, at)
-    return (min(ticks, _LAST_TICK) // 10_000 - _EPOCH_MS if ticks > 0 else NO_VALUE), at + 8
+    return (min(ticks, LAST_TICK) // 10_000 - EPOCH_MS if ticks > 0 else NO_VALUE), at + 8
 
 
 def _guid(data: bytes, at: int, depth: int) -> tuple[Value | Unusable, int]:
