@@ -28,6 +28,7 @@ from gateway.health.report import report
 from gateway.meta import meta_of
 from gateway.model import Batch, DeviceState, Meta, MqttState
 from gateway.poller import Changed, DeviceComponent, Poller
+from gateway.publisher.buffer_desk import BufferDesk
 from gateway.publisher.component import BrokerComponent
 from gateway.publisher.feed import Feed, Outlet, Topics
 from gateway.publisher.publisher import Publisher
@@ -124,7 +125,7 @@ async def run_gateway(config: Config) -> None:
 async def open_gateway(config: Config) -> AsyncIterator[tuple[Gateway, Endpoint]]:
     """Open the buffer, the local endpoint and the control socket, and put the parts together."""
     section = config.buffer
-    limits = Limits(section.max_bytes, section.when_full, section.max_age)
+    limits = Limits(section.max_bytes, section.when_full, section.max_age, section.keep_acked)
     async with open_buffer(section.path, limits, section.commit_interval, read_machine_id()) as buffer:
         gateway = compose(config, buffer)
         asked_for = "socket" in config.control.model_fields_set
@@ -166,7 +167,8 @@ def compose(config: Config, buffer: Buffer) -> Gateway:
     publishers.append(publisher)
     buffer.listeners.append(publisher.look_again)
     drivers = {poller.component.name: poller for poller in pollers}
-    desk = Desk(config.gateway.id, sections, shared, lambda name: drivers[name].driver)
+    of_buffer = BufferDesk(buffer, config.mqtt, config.gateway.id, boundary=lambda: publisher.boundary)
+    desk = Desk(config.gateway.id, sections, shared, lambda name: drivers[name].driver, of_buffer.answer)
     return Gateway(buffer, pollers, broker, publisher, parts, desk)
 
 

@@ -60,11 +60,13 @@ def _describe(section: DeviceSection, tag: Tag) -> dict[str, Any]:
 
 def _more(tag: Tag) -> dict[str, Any]:
     """Give what few tags have, so that no other says that it has not."""
+    bits = getattr(tag, "bits", None)
     scale_register = getattr(tag, "scale_register", None)
     return {
         "min": _number(tag.min),
         "max": _number(tag.max),
         "map": None if tag.map is None else {str(number): name for number, name in tag.map.items()},
+        "bits": None if bits is None else {str(number): name for number, name in bits.items()},
         "count": getattr(tag, "count", None),
         "display_name": getattr(tag, "display_name", None),
         "scale_register": None if scale_register is None else str(scale_register),

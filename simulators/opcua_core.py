@@ -1,5 +1,6 @@
 """asyncua's server with a gate before its services: each request is counted, and may be refused, late or unanswered."""
 
+import time
 from typing import Any
 
 import asyncua
@@ -24,7 +25,10 @@ _WITHOUT_SESSION = ("CreateSession", "CloseSession", "ActivateSession", "GetEndp
 
 
 class RobotSession(InternalSession):
-    """A client's session, held to the limits. `silent`: its PublishRequests wait though it has no subscription."""
+    """A client's session, held to the limits. `silent`: its PublishRequests wait though it has no subscription.
+
+    `lived` is when it was opened and closed, in seconds of the machine's monotonic clock; 0 for closed while it lives.
+    """
 
     iserver: "Core"
     silent = False
@@ -32,6 +36,12 @@ class RobotSession(InternalSession):
     def __init__(self, *arguments: Any, **keys: Any) -> None:
         super().__init__(*arguments, **keys)
         self.pages = Pages(self.iserver.limits)
+        self.lived = [time.monotonic(), 0.0]
+
+    async def close_session(self, delete_subs: bool = True) -> None:
+        """End it, with its subscriptions or without."""
+        self.lived[1] = self.lived[1] or time.monotonic()
+        await super().close_session(delete_subs)
 
     async def read(self, params: Any) -> Any:
         """Read attributes. Raises ServiceError."""
@@ -64,6 +74,7 @@ class RobotSession(InternalSession):
                 result = (await super().create_monitored_items(one))[0]
                 result.RevisedSamplingInterval = self._sampling(wanted, subscription)
             else:
+                self.iserver.faults.suffered["refused item"] += 1
                 result = ua.MonitoredItemCreateResult()
                 result.StatusCode = ua.StatusCode(status)
             results.append(result)
@@ -99,6 +110,7 @@ class Core(InternalServer):
         self.limits = limits
         self.history = history
         self.connections: list[Any] = []
+        self.lives: list[list[float]] = []
         self.subscription_service = RobotSubscriptions(self, faults, limits)
         self.isession.subscription_service = self.subscription_service
 
@@ -111,11 +123,14 @@ class Core(InternalServer):
         """Make a session. Raises ServiceError where there are too many."""
         if self.limits.sessions and len(self._external_sessions) >= self.limits.sessions:
             raise ServiceError(ua.StatusCodes.BadTooManySessions)
-        return RobotSession(self, self.aspace, self.subscription_service, name, external=external)
+        session = RobotSession(self, self.aspace, self.subscription_service, name, external=external)
+        self.lives.append(session.lived)
+        return session
 
     async def forget_sessions(self) -> None:
         """End all sessions with their subscriptions, as a loss of power does; asyncua would keep them for minutes."""
         for session in self.sessions:
+            self.faults.suffered["ended session"] += 1
             await session.close_session(delete_subs=True)
 
     async def shut_down(self) -> None:
@@ -134,7 +149,9 @@ class Core(InternalServer):
 
     async def forget_subscriptions(self, count: int | None, silently: bool) -> None:
         """Delete subscriptions of clients, the oldest first, and tell nobody."""
-        await self.subscription_service.delete_subscriptions(list(self.subscription_service.clients)[:count])
+        forgotten = list(self.subscription_service.clients)[:count]
+        self.faults.suffered["forgotten subscription"] += len(forgotten)
+        await self.subscription_service.delete_subscriptions(forgotten)
         for connection in self.connections:
             session = connection.session
             if session is not None and not self.subscription_service.of(session.session_id):

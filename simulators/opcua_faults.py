@@ -41,11 +41,13 @@ class ServiceFaults:
     """The faults of a server's services; all off at first, each may be set while the simulator runs.
 
     A server answers the requests of a connection one after the other: a slow service holds up what comes behind it.
-    Requests that would change something are always refused, and counted.
+    Requests that would change something are always refused, and counted. `suffered` counts what a fault did to
+    clients, such as "refused Read" or "unpublished": one that is set and met by nobody has shown nothing.
     """
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
+        self.suffered: Counter[str] = Counter()
         self.acknowledged = 0
         self.clear()
 
@@ -105,9 +107,12 @@ class ServiceFaults:
             changes[service] += 1
             raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
         if self.slow.get(service):
+            self.suffered[f"slow {service}"] += 1
             await asyncio.sleep(self.slow[service])
         if service in self.refused:
+            self.suffered[f"refused {service}"] += 1
             raise ServiceError(self.refused[service])
+        self.suffered[f"unanswered {service}"] += service in self.mute
         return service not in self.mute
 
     def report(self) -> dict[str, Any]:
@@ -124,6 +129,7 @@ class ServiceFaults:
             "transfers": count["TransferSubscriptions"],
             "republishes": count["Republish"],
             "requests": dict(count),
+            "suffered": {name: times for name, times in self.suffered.items() if times},
         }
 
     @property

@@ -1,7 +1,7 @@
 """What a simulated OPC UA server remembers of its variables: HistoryRead of raw values (OPC 10000-11 section 6.5.3)."""
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -18,10 +18,14 @@ _NO_TIME: Final = ua.get_win_epoch()
 
 
 class History:
-    """Raw values in memory, each change once; it grows while `on`, also when no client is there."""
+    """Raw values in memory, each change once; it grows while `on`, also when no client is there.
+
+    `given` counts the values that clients have read, by the node's identifier.
+    """
 
     def __init__(self, limits: Limits, *, on: bool) -> None:
         self.on = on
+        self.given: Counter[str] = Counter()
         self._limits = limits
         self._values: dict[Any, deque[Any]] = {}
         self._continuations: dict[bytes, list[Any]] = {}
@@ -59,6 +63,7 @@ class History:
             values = _between(self._values.get(wanted.NodeId, ()), details)
         result.HistoryData = ua.HistoryData()
         result.HistoryData.DataValues = values[:most]
+        self.given[str(wanted.NodeId.Identifier)] += len(values[:most])
         if len(values) > most:
             result.ContinuationPoint = f"{next(self._numbers)}".encode()
             self._continuations[result.ContinuationPoint] = values[most:]

@@ -252,10 +252,18 @@ class OpcuaSimulator(RobotNodes):
     def report(self) -> dict[str, Any]:
         """The server's own account, to hold against what a client says it saw."""
         found = [] if self._space is None else list(self._space.core.subscription_service.clients.values())
-        there = {"connections": self.connections, "sessions": self.sessions, "subscriptions": len(found)}
+        there: dict[str, Any] = {
+            "connections": self.connections,
+            "sessions": self.sessions,
+            "subscriptions": len(found),
+        }
         items = sum(len(one.monitored_item_srv._monitored_items) for one in found)
         ticks = {"ticks": self.robot.ticks, "volume": self.volume.value}
-        return {**there, "items": items, **ticks, **self.faults.report()}
+        index, lives = (self._space.index, self._space.core.lives) if self._space is not None else (0, [])
+        there |= {"session_lives": lives, "history_values": dict(self.kept.given)}
+        link = {"namespace index": index, "held": self._relay.held, "late": self._relay.late}
+        told = self.faults.report()
+        return {**there, "items": items, **ticks, **told, "suffered": told["suffered"] | link}
 
     @property
     def commands(self) -> dict[str, Callable[..., Any]]:

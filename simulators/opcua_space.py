@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import asyncua
@@ -72,6 +72,8 @@ class RobotSpace:
         await server.init()
         server.disable_clock()  # its loop would hold up the stop by a second; `ServerStatus` does its work
         server.set_server_name("robot-1")
+        # Under the library's name, clients would not trust its deadbands: `RobotItems` are as the standard has them.
+        await server.set_build_info(APPLICATION_URI, "edge-gateway", "Simulated robot", "1", "1", datetime.now(UTC))
         await server.set_application_uri(APPLICATION_URI)
         server.set_security_policy(_SECURITY)
         server.set_identity_tokens([ua.AnonymousIdentityToken, ua.UserNameIdentityToken])

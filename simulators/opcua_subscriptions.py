@@ -32,6 +32,7 @@ class RobotSubscription(InternalSubscription):
     async def publish_results(self, requestdata: Any = None) -> bool:
         """Publish what there is, in as many messages as it takes."""
         if not self.faults.publishes:
+            self.faults.suffered["unpublished"] += 1
             return False
         published = await super().publish_results(requestdata)
         more = published
@@ -86,6 +87,7 @@ class RobotSubscription(InternalSubscription):
         waiting.append(eventdata)
         del waiting[0]
         if size > 1 and queue is self._triggered_datachanges:  # a queue of one has no overflow
+            self.faults.suffered["overflow"] += 1
             waiting[0] = _overflowed(waiting[0])
 
 

@@ -13,6 +13,7 @@ class Relay(TcpListener):
 
     Frozen, it holds what either side sends, the end of a connection too, and passes it on at `resume`: to both
     sides the network looks as if a cable had been pulled. `delay_s` holds each piece on its way to the client.
+    `held` and `late` count the pieces that suffered the one and the other.
     """
 
     def __init__(self, target: tuple[str, int], *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -20,6 +21,8 @@ class Relay(TcpListener):
         self.target = target
         self.delay_s = 0.0
         self.connections = 0
+        self.held = 0
+        self.late = 0
         self._pairs: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -77,7 +80,9 @@ class Relay(TcpListener):
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool) -> None:
         while chunk := await reader.read(65536):
             if late and self.delay_s:
+                self.late += 1
                 await asyncio.sleep(self.delay_s)
+            self.held += not self._flowing.is_set()
             await self._flowing.wait()
             writer.write(chunk)
             await writer.drain()

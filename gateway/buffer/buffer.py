@@ -3,14 +3,13 @@
 import asyncio
 import contextlib
 import logging
-import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
 
-from gateway.buffer import bookmarks, folder
+from gateway.buffer import bookmarks, kept
 from gateway.buffer.dead_letters import Letter
+from gateway.buffer.inspection import Inspection
+from gateway.buffer.kept import Resent
 from gateway.buffer.salvage import Salvage
 from gateway.buffer.status import BufferStatus, Growth
 from gateway.buffer.store import Store
@@ -23,6 +22,7 @@ from gateway.model import Batch, Bookmark, Gap, Ledger
 from gateway.supervisor import now_ms
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 RETRY_S: Final = 1.0
 
@@ -154,6 +154,23 @@ class Buffer:
         """Forget a topic whose device is gone and whose retained messages were cleared. Raises StorageError."""
         await self._writer.run(lambda store: store.retire_topic(topic))
 
+    async def inspect(self, work: Callable[[Inspection], Result]) -> Result:
+        """Look into the file, between two commits. Raises StorageError."""
+        return await self._writer.run(lambda store: work(Inspection(store.connection, store.path)))
+
+    async def resend(self, device: str, from_ms: int, to_ms: int) -> Resent:
+        """Let what is kept of a device, and lies between two instants, wait again under its old names.
+
+        Raises StorageError.
+        """
+        upto = await self._writer.run(kept.newest)
+        span, done = kept.Span(device, from_ms, to_ms, upto), Resent(0, 0, 0)
+        while done.after is not None:
+            step = await self._writer.run(lambda store: kept.resend_some(store, span, done, now_ms()))  # noqa: B023
+            done = step
+            await self._note_past()
+        return done
+
     async def wait_for_past(self, seen: int) -> None:
         """Return when rows from before came in more often than `seen` times."""
         async with self._committed:
@@ -236,7 +253,14 @@ class Buffer:
         for listener in self.listeners:
             listener()
 
-    async def _close(self) -> None:
+    async def open(self) -> None:
+        """Open the file. Raises StorageError."""
+        await self._writer.open()
+        self._level = await self._writer.run(Store.level)
+        self._bookmarks = self._writer.store.bookmarks
+
+    async def close(self) -> None:
+        """Write what waits, and close the file."""
         try:
             await self._commit()
         except StorageError as error:
@@ -263,36 +287,5 @@ class Buffer:
             kept_bytes=level.kept_bytes,
             salvaging=self._salvage.busy,
             left_aside=self._salvage.left,
+            unlawful=self._writer.store.unlawful,
         )
-
-
-@asynccontextmanager
-async def open_buffer(
-    path: Path, limits: Limits, commit_interval: float, machine_id: str | None = None
-) -> AsyncIterator[Buffer]:
-    """Open the buffer for this process alone; flush and close it on the way out. `commit_interval` is in seconds.
-
-    Raises StorageError if another process has it, or the disk cannot be used.
-    """
-    descriptor = folder.lock(path)
-    writer = Writer(path, limits, machine_id)
-    buffer = Buffer(writer, limits, commit_interval)
-    try:
-        await writer.open()
-        try:
-            buffer._level = await writer.run(Store.level)
-            buffer._bookmarks = writer.store.bookmarks
-            yield buffer
-        finally:
-            await buffer._close()
-    finally:
-        writer.close()
-        os.close(descriptor)
-
-
-def read_machine_id(root: Path = Path("/")) -> str | None:
-    """Give this machine's id (machine-id(5)), or None where there is none."""
-    try:
-        return (root / "etc/machine-id").read_text().strip() or None
-    except OSError:
-        return None

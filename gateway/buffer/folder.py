@@ -6,6 +6,7 @@ import glob
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,16 @@ def lock(path: Path) -> int:
             do="Stop the other one, or give each its own buffer.path.",
         ) from error
     return descriptor
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock. Raises StorageError."""
+    descriptor = lock(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def has_wal(path: Path) -> bool:
@@ -106,3 +117,11 @@ def sync_folder(folder: Path) -> None:
 
 def _marker(path: Path) -> Path:
     return path.with_name(path.name + ".epoch")
+
+
+def read_machine_id(root: Path = Path("/")) -> str | None:
+    """Give this machine's id (machine-id(5)), or None where there is none."""
+    try:
+        return (root / "etc/machine-id").read_text().strip() or None
+    except OSError:
+        return None

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.buffer import past
 from gateway.buffer.tables import ROW_BYTES, Row
 
 if TYPE_CHECKING:
+    from gateway.buffer.store import Store
     from gateway.buffer.transaction import Transaction
 
 _ROWS: Final = 128
@@ -69,20 +69,43 @@ def give_way(transaction: "Transaction") -> bool:
     return bool(oldest)
 
 
-def resend(transaction: "Transaction", span: Span, after: int) -> Resent:
-    """Let some more of a span wait again, under its old names."""
-    query = (after, span.upto, span.device, span.from_ms, span.to_ms, _RESENT)
+def newest(store: "Store") -> int:
+    """Give the place of what was acknowledged last."""
+    (last,) = store.connection.execute("SELECT coalesce(max(id), 0) FROM kept").fetchone()
+    return int(last)
+
+
+def resend_some(store: "Store", span: Span, done: Resent, now_ms: int) -> Resent:
+    """Let some more of a span wait again under its old names, in one durable transaction."""
+    return store.transact(lambda transaction: _resend(transaction, span, done), now_ms)
+
+
+def _resend(transaction: "Transaction", span: Span, done: Resent) -> Resent:
+    query = (done.after, span.upto, span.device, span.from_ms, span.to_ms, _RESENT)
     chosen = transaction.execute(_CHOSEN, query).fetchall()
-    samples = readings = 0
+    samples, readings = done.samples, done.readings
     for entry in sorted(chosen, key=lambda entry: (entry[2], entry[4])):  # by device and seq
         _, old, stream, meta, seq, count, counted, since, until, size, gap = entry
         place, age = transaction.tables.next_past, transaction.age_ms
         row = Row(place, stream, meta, seq, count, 0, since, until, age, size, counted)
-        past.insert(transaction, row, gap)
+        insert_past(transaction, row, gap)
         transaction.execute("INSERT INTO blobs SELECT ?, blob FROM blobs WHERE id = ?", (row.id, old))
         samples, readings = samples + count, readings + counted
-    _forget(transaction, [(row[0], row[1], row[9], 0) for row in chosen])
+    _forget(transaction, [(entry[0], entry[1], entry[9], 0) for entry in chosen])
     return Resent(chosen[-1][0] if len(chosen) == _RESENT else None, samples, readings)
+
+
+def insert_past(transaction: "Transaction", row: Row, gap: bytes | None) -> None:
+    """Store a row from before (see `past`), whose blob the caller puts beside it, under the next id."""
+    transaction.execute(
+        "INSERT INTO batches VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+        (row.id, row.stream, row.meta, row.first_seq, row.samples, row.readings, row.from_ms, row.to_ms, row.age_ms,
+         row.size, gap, row.resent),
+    )  # fmt: skip
+    transaction.tables.next_past += 1
+    transaction.tables.past_rows += 1
+    transaction.tables.rows += 1
+    transaction.tables.samples += row.samples
 
 
 def _oldest(transaction: "Transaction") -> list[tuple[int, int, int, int]]:

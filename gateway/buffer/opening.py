@@ -52,7 +52,7 @@ def _resume(path: Path, limits: Limits, machine_id: str | None, known: str | Non
             last_seqs = schema.last_seqs(connection, identity.epoch)
             _refuse_another_machine(identity, machine_id, last_seqs)
             # As long as the file is in use its WAL is there, from before the first device was numbered.
-            wal_is_lost = not identity.clean and not has_wal and bool(last_seqs)
+            wal_is_lost = identity.in_use and not has_wal and bool(last_seqs)
             adopted = _adopt(identity, known, machine_id, wal_is_lost=wal_is_lost)
             return _go_on(connection, path, limits, adopted, known, clock)
     except BaseException:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.buffer.tables import Row, Stream
+from gateway.buffer import kept
+from gateway.buffer.tables import ROW_BYTES, Row, Stream
 from gateway.model import Batch, Gap, Meta
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Chunk:
 
 def take_over(transaction: "Transaction", chunk: Chunk) -> bool:
     """Store a chunk under its old names, tell its losses, and note how far this came; False if there is no room."""
-    if not transaction.has_room(chunk.size, len(chunk.rows)):
+    if not _has_room(transaction, chunk.size + len(chunk.rows) * ROW_BYTES):
         return False
     for found in chunk.rows:
         _insert(transaction, found)
@@ -68,6 +69,16 @@ def take_over(transaction: "Transaction", chunk: Chunk) -> bool:
     note = (chunk.file, chunk.upto, chunk.seen)
     transaction.execute("INSERT OR REPLACE INTO salvages VALUES (?, ?, ?)", note)
     return True
+
+
+def _has_room(transaction: "Transaction", needed: int) -> bool:
+    """Whether some bytes fit, and half of the buffer stays free for what is yet to be read."""
+    free = transaction.free_bytes() + transaction.tables.kept_bytes
+    if transaction.tables.rows and free - needed < transaction.usable_bytes // 2:
+        return False
+    while transaction.free_bytes() < needed and kept.give_way(transaction):
+        pass
+    return transaction.free_bytes() >= needed
 
 
 def _told(loss: Loss) -> dict[str, Any]:
@@ -82,25 +93,12 @@ def _insert(transaction: "Transaction", found: Found) -> None:
         transaction.tables.next_past, stream.id, transaction.meta_id(found.meta), row.first_seq, row.samples,
         row.readings, row.from_ms, row.to_ms, transaction.age_ms - row.age_ms, row.size,
     )  # fmt: skip
-    insert(transaction, ours, found.gap)
+    kept.insert_past(transaction, ours, found.gap)
     transaction.execute("INSERT INTO blobs VALUES (?, ?)", (ours.id, found.blob))
     # The file that was set aside keeps its own books: here counts what came over.
     stream.sampled += row.readings
     stream.pending += row.readings
     stream.next_seq = max(stream.next_seq, row.first_seq + row.samples)
-
-
-def insert(transaction: "Transaction", row: Row, gap: bytes | None) -> None:
-    """Store a row, whose blob the caller puts beside it, under the next id."""
-    transaction.execute(
-        "INSERT INTO batches VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-        (row.id, row.stream, row.meta, row.first_seq, row.samples, row.readings, row.from_ms, row.to_ms, row.age_ms,
-         row.size, gap, row.resent),
-    )  # fmt: skip
-    transaction.tables.next_past += 1
-    transaction.tables.past_rows += 1
-    transaction.tables.rows += 1
-    transaction.tables.samples += row.samples
 
 
 def _stream_of(transaction: "Transaction", epoch: str, device: str) -> Stream:

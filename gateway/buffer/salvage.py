@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.buffer import folder, past, schema
+from gateway.buffer.mending import mend_first_page
 from gateway.buffer.store import Store
 from gateway.buffer.stored import FIRST
 from gateway.buffer.wreck import END, Wreck
@@ -25,6 +26,9 @@ LOOK_S: Final = 5.0
 """How often it is looked for files that were set aside."""
 PACE_S: Final = 0.1
 """The pause between two chunks: what is read now goes first."""
+NO_ROOM_S: Final = 1.0
+"""The pause while half of the buffer is full: what is yet to be read needs the other half."""
+CHUNK_BYTES: Final = 512 << 10
 MOST_WAITING: Final = 2000
 """Rows that were taken over and wait for the broker; the file that was set aside keeps the rest meanwhile."""
 
@@ -93,9 +97,11 @@ class Salvage:
 
     def _open(self, file: Path) -> Wreck:
         """Open a file that is ours to take over. Raises ForeignFileError if it is not."""
-        if schema.is_new(file):
-            raise schema.ForeignFileError("there is nothing in it")
-        wreck = Wreck(file)
+        try:
+            wreck = _recognise(file)
+        except schema.LostFirstPageError:
+            mend_first_page(file)
+            wreck = _recognise(file)
         if None not in (self._writer.machine_id, wreck.machine_id) and self._writer.machine_id != wreck.machine_id:
             wreck.close()
             raise schema.AnotherMachineError(wreck.epoch, {})
@@ -104,12 +110,12 @@ class Salvage:
     async def _empty(self, wreck: Wreck) -> Tally:
         """Take over all that is left in a file."""
         after, seen = await self._writer.run(lambda store: _begun(store, wreck.name))
-        tally = Tally()
+        tally, size = Tally(), min(CHUNK_BYTES, self._writer.store.limits.max_bytes // 16)
         if after == FIRST:
             log.info("buffer: what %s still holds is taken over", wreck.name)
         while after < END:
             await self._wait_for(MOST_WAITING)
-            chunk = await self._in_thread(lambda: wreck.read(after, seen))  # noqa: B023 -- awaited at once
+            chunk = await self._in_thread(lambda: wreck.read(after, seen, size))  # noqa: B023 -- awaited at once
             taken = await self._writer.run(
                 lambda store: store.transact(lambda work: past.take_over(work, chunk), now_ms())  # noqa: B023
             )
@@ -118,7 +124,7 @@ class Salvage:
                 tally.readings += sum(found.row.readings for found in chunk.rows)
                 tally.losses += len(chunk.losses)
                 await self._stored()
-            await asyncio.sleep(PACE_S)
+            await asyncio.sleep(PACE_S if taken else NO_ROOM_S)
         return tally
 
     async def _wait_for(self, waiting: int) -> None:
@@ -133,6 +139,12 @@ class Salvage:
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _recognise(file: Path) -> Wreck:
+    if schema.is_new(file):
+        raise schema.ForeignFileError("there is nothing in it")
+    return Wreck(file)
 
 
 def _begun(store: Store, file: str) -> tuple[int, bytes]:

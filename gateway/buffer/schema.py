@@ -1,5 +1,6 @@
 """The buffer's file: its tables, and how it is opened and recognised."""
 
+import contextlib
 import secrets
 import sqlite3
 import time
@@ -14,6 +15,10 @@ PAGE_BYTES: Final = 4096
 CHECK_SECONDS: Final = 2.0
 _DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT")
 """The last because nothing here asks for what a table that is whole would refuse."""
+_IN_USE: Final = 0
+_CLEAN: Final = 1
+_VISITED: Final = 2
+"""Values of `identity.clean`. The last: nobody closed it, but its WAL has been brought home by a command."""
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
 
@@ -63,12 +68,19 @@ class Identity:
     succeeds: bool = False
     previous: str | None = None
     why: str | None = None
-    clean: bool = True
-    """Whether the gateway that used the file last closed it."""
+    in_use: bool = False
+    """Whether the gateway that used the file last did not close it, so that its WAL must be there."""
 
 
 class ForeignFileError(sqlite3.DatabaseError):
     """The file is damaged, or not a buffer of ours: it is to be set aside, not used."""
+
+
+class LostFirstPageError(ForeignFileError):
+    """The page that says what is where cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__("it is not a database, or its first page is lost")
 
 
 class AnotherMachineError(ForeignFileError):
@@ -89,9 +101,13 @@ def is_damage(error: Exception) -> bool:
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file as the one connection it ever has at a time; nothing is written yet."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-    # Exclusive: no -shm file, since nobody else may open it anyway. It must precede the first read.
-    for pragma in ("locking_mode=EXCLUSIVE", "cache_size=-4096", "temp_store=MEMORY"):
-        connection.execute("PRAGMA " + pragma)
+    try:
+        # Exclusive: no -shm file, since nobody else may open it anyway. It must precede the first read.
+        for pragma in ("locking_mode=EXCLUSIVE", "cache_size=-4096", "temp_store=MEMORY"):
+            connection.execute("PRAGMA " + pragma)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -120,7 +136,7 @@ def is_new(path: Path) -> bool:
     if not header:
         return True
     if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
-        raise ForeignFileError("it is not a database, or its first page is lost")
+        raise LostFirstPageError
     version, application = (int.from_bytes(header[offset : offset + 4], "big") for offset in (60, 68))
     if application == 0 and path.stat().st_size <= PAGE_BYTES and not path.with_name(path.name + "-wal").exists():
         return True  # one page holds no table: the power was cut when the file was made
@@ -145,14 +161,25 @@ def recognise(connection: sqlite3.Connection) -> Identity | None:
     if row is None:
         raise ForeignFileError("it has no identity")
     epoch, machine_id, succeeds, previous, clean = row
-    if not clean:
+    if clean != _CLEAN:
         _quick_check(connection)
-    return Identity(epoch, machine_id, bool(succeeds), previous, clean=bool(clean))
+    return Identity(epoch, machine_id, bool(succeeds), previous, in_use=clean == _IN_USE)
 
 
 def last_seqs(connection: sqlite3.Connection, epoch: str) -> dict[str, int]:
     """Give the last seq of each device in an epoch."""
     return dict(connection.execute("SELECT device, next_seq - 1 FROM streams WHERE epoch = ?", (epoch,)))
+
+
+def note_clean_end(connection: sqlite3.Connection) -> None:
+    """Note that all is in the file, and whole."""
+    connection.execute("UPDATE identity SET clean = ?", (_CLEAN,))
+
+
+def note_visit(connection: sqlite3.Connection) -> None:
+    """Note, where nobody closed the file, that its WAL goes with this connection: it is not lost."""
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("UPDATE identity SET clean = ? WHERE clean = ?", (_VISITED, _IN_USE))
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class BufferStatus:
-    """What health shows of the buffer. `left_aside` names files that were set aside and need a person, and why."""
+    """What health shows of the buffer. `left_aside` names files that were set aside and need a person, and why.
+    `unlawful` counts, by device, the readings that the ledger does not explain.
+    """
 
     pending_samples: int
     pending_readings: int
@@ -23,6 +25,7 @@ class BufferStatus:
     kept_bytes: int = 0
     salvaging: bool = False
     left_aside: Mapping[str, str] = field(default_factory=dict)
+    unlawful: Mapping[str, int] = field(default_factory=dict)
 
 
 class Growth:

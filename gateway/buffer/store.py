@@ -12,6 +12,7 @@ Promises, for a disk that honours flushes:
 One thread uses a Store, and it is the only one with a connection to the file.
 """
 
+import logging
 import shutil
 import sqlite3
 import time
@@ -21,12 +22,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.buffer import bookmarks, codec, dead_letters, schema
+from gateway.buffer.counting import count_rows
 from gateway.buffer.dead_letters import Letter
 from gateway.buffer.stored import FIRST, Stored
-from gateway.buffer.tables import ROW, ROW_BYTES, Level, Limits, Row, Stream, Tables
+from gateway.buffer.tables import ROW, Level, Limits, Row, Stream, Tables
 from gateway.buffer.transaction import Transaction
 from gateway.model import Batch, Gap, Ledger, Meta, Sample
 
+log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 EVERYTHING: Final = 1 << 62
@@ -55,6 +58,8 @@ class Store:
         self.tables = Tables()
         self.in_flight: dict[int, Row] = {}
         self.condemned: list[tuple[Row, str]] = []
+        self.unlawful: dict[str, int] = {}
+        """By device, the readings that its ledger does not explain: a bug."""
         self.refused: list[tuple[Row, Sequence[Letter]]] = []
         self.metas: dict[Meta, int] = {}
         self._metas_by_id: dict[int, Meta] = {}
@@ -80,30 +85,8 @@ class Store:
                 self.tables.stream_ids[stream.device] = stream.id
         self.stopped_ms, base = execute("SELECT max(committed_ms), max(age_ms) FROM streams").fetchone()
         self._age_base = base or 0
-        self._count_rows()
+        count_rows(self.connection, self.tables)
         self.tables.topics = dict(execute("SELECT topic, device FROM topics"))
-
-    def _count_rows(self) -> None:
-        """Count the rows in one pass; metas that none of them needs are forgotten."""
-        execute, tables, metas = self.connection.execute, self.tables, set[int]()
-        totals = "SELECT stream, meta, count(*), sum(samples), sum(readings), sum(id < 0) FROM batches GROUP BY 1, 2"
-        for stream, meta, rows, samples, readings, past in execute(totals):
-            if stream not in tables.streams:
-                raise schema.ForeignFileError("it holds rows of a device that it does not know")
-            tables.streams[stream].pending += readings
-            tables.rows += rows
-            tables.samples += samples
-            tables.past_rows += past
-            metas.add(meta)
-        for meta, rows, size in execute("SELECT meta, count(*), sum(size) FROM kept GROUP BY 1"):
-            tables.kept_rows += rows
-            tables.kept_bytes += size + rows * ROW_BYTES
-            metas.add(meta)
-        (last,) = execute("SELECT max(id) FROM blobs").fetchone()
-        tables.next_row = max(tables.next_row, (last or 0) + 1)
-        (last,) = execute("SELECT max(id) FROM blobs WHERE id < 0").fetchone()
-        tables.next_past = tables.next_past if last is None else last + 1
-        execute(f"DELETE FROM metas WHERE id NOT IN ({','.join(map(str, metas))})")  # noqa: S608 -- numbers only
 
     @property
     def epoch(self) -> str:
@@ -165,7 +148,21 @@ class Store:
                 self.connection.execute("ROLLBACK")
             raise
         self.tables = transaction.tables
+        self._audit(transaction)
         return result
+
+    def _audit(self, transaction: Transaction) -> None:
+        """Hold the counters that changed against the law (P4)."""
+        for stream in transaction.touched:
+            if stream.unaccounted or stream.device in self.unlawful:
+                self._note_unlawful(stream)
+
+    def _note_unlawful(self, stream: Stream) -> None:
+        if not stream.unaccounted:
+            del self.unlawful[stream.device]
+        elif self.unlawful.get(stream.device) != stream.unaccounted:
+            self.unlawful[stream.device] = stream.unaccounted
+            log.error("buffer: the ledger of %s does not explain %d readings", stream.device, stream.unaccounted)
 
     def _shrink(self) -> None:
         """Give pages back to the disk once the buffer has drained, or while it is larger than it may be."""
@@ -284,7 +281,7 @@ class Store:
     def close(self) -> None:
         """Close, and note that the end was clean: the next start need not look for damage."""
         try:
-            self.connection.execute("UPDATE identity SET clean = 1")
+            schema.note_clean_end(self.connection)
         finally:
             self.connection.close()
 

@@ -32,6 +32,11 @@ class Stream:
     pending: int = 0
 
     @property
+    def unaccounted(self) -> int:
+        """Readings that the ledger's law does not explain: 0, or a bug."""
+        return self.sampled - self.suppressed - self.acked - self.pending - self.dropped
+
+    @property
     def ledger(self) -> Ledger:
         """The counters as the ledger shows them."""
         return Ledger(self.sampled, self.suppressed, self.acked, self.pending, self.dropped)

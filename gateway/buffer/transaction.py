@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 RESERVE_PAGES: Final = 64
 """Kept free for gap records, counters and inner pages, so that a full buffer can still say what it drops."""
 _DROP_ROWS: Final = 128
-_DROP_SHARE: Final = schema.PAGE_BYTES // 256
-"""A full buffer drops the 256th part of itself at a time, so that not every batch has to drop some."""
 
 
 class Transaction:
@@ -64,7 +62,10 @@ class Transaction:
         self.meta_id(batch.meta)  # before any seq is given: it may have to make room
         stream = self._stream_of(batch.meta.device)
         if stream.next_seq == 1 and self._store.identity.succeeds:
-            self.record_gap(stream, batch.meta, Gap(self.now_ms, "buffer-lost", self._lost(stream.device)))
+            lost = {
+                "previous_epoch": self._store.identity.previous, "last_seq": self._store.last_seqs.get(stream.device)
+            }  # fmt: skip
+            self.record_gap(stream, batch.meta, Gap(self.now_ms, "buffer-lost", lost))
         stream.sampled += batch.sampled
         stream.suppressed += batch.suppressed
         stream.dropped += batch.dropped
@@ -75,10 +76,6 @@ class Transaction:
         if batch.samples:
             self._append_samples(stream, batch.meta, batch.samples)
         self._bookmarks |= {(stream.device, name): value for name, value in batch.bookmarks.items()}
-
-    def _lost(self, device: str) -> dict[str, Any]:
-        """Tell what is known of the epoch before this one."""
-        return {"previous_epoch": self._store.identity.previous, "last_seq": self._store.last_seqs.get(device)}
 
     def _append_samples(self, stream: Stream, meta: Meta, samples: tuple[Sample, ...]) -> None:
         try:
@@ -172,34 +169,28 @@ class Transaction:
     def _make_room(self, frame_bytes: int) -> bool:
         """Let the oldest batches give way until a row fits; False if that is not allowed, or not enough."""
         needed = frame_bytes + ROW_BYTES  # what its pages take beyond that comes out of the reserve
-        if needed > self._usable_pages * schema.PAGE_BYTES:
+        if needed > self.usable_bytes:
             return False
-        while (free := self._free_bytes()) < needed:
+        while (free := self.free_bytes()) < needed:
             if kept.give_way(self):
                 continue
             rows = self._oldest() if self._store.limits.when_full == "drop-oldest" else []
             if not rows:
                 return False
-            self._drop(first_of(rows, max(needed - free, self._usable_pages * _DROP_SHARE)), "buffer-full")
-        return True
-
-    def has_room(self, size: int, rows: int) -> bool:
-        """Whether rows of this size fit without anything giving way that was not delivered yet."""
-        needed = size + rows * ROW_BYTES
-        while self._free_bytes() < needed:
-            if not kept.give_way(self):
-                return False
+            self._drop(first_of(rows, max(needed - free, self.usable_bytes // 256)), "buffer-full")
         return True
 
     @property
-    def _usable_pages(self) -> int:
-        return self._store.limits.max_bytes // schema.PAGE_BYTES - RESERVE_PAGES
+    def usable_bytes(self) -> int:
+        """Give how many bytes rows may take."""
+        return (self._store.limits.max_bytes // schema.PAGE_BYTES - RESERVE_PAGES) * schema.PAGE_BYTES
 
-    def _free_bytes(self) -> int:
+    def free_bytes(self) -> int:
+        """Give how many bytes more may be stored."""
         page_count, free = (
             int(self.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count")
         )
-        return (self._usable_pages - page_count + free) * schema.PAGE_BYTES
+        return self.usable_bytes - (page_count - free) * schema.PAGE_BYTES
 
     def _oldest(self, after: int = FIRST) -> list[Row]:
         """Give the oldest batches that may be dropped, some at a time."""
@@ -239,9 +230,14 @@ class Transaction:
             " age_ms=? WHERE id=?",
             [
                 (s.next_seq, s.sampled, s.suppressed, s.acked, s.dropped, s.resent, self.now_ms, self.age_ms, s.id)
-                for s in map(self.tables.streams.__getitem__, sorted(self._touched))
+                for s in self.touched
             ],
         )
+
+    @property
+    def touched(self) -> Iterable[Stream]:
+        """The streams whose counters changed."""
+        return map(self.tables.streams.__getitem__, sorted(self._touched))
 
     def touch(self, stream_id: int) -> Stream:
         """Give this transaction's own copy of a stream's counters."""

@@ -22,7 +22,6 @@ from gateway.model import Gap, Meta, Sample
 END: Final = 1 << 62
 """Beyond every id: all of the file was read."""
 CHUNK_ROWS: Final = 256
-CHUNK_BYTES: Final = 512 << 10
 _UNREADABLE: Final = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_ERROR")
 _DAMAGED: Final = object()
 _COLUMNS: Final = "id, stream, meta, first_seq, samples, readings, from_ms, to_ms, age_ms, size"
@@ -33,7 +32,7 @@ class Wreck:
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
-        self._connection = schema.connect(path)
+        self._connection = _connect(path)
         version = self._value("PRAGMA user_version", 0)
         self.epoch = self._value("SELECT epoch FROM identity", None)
         self.machine_id = self._value("SELECT machine_id FROM identity", None)
@@ -54,15 +53,15 @@ class Wreck:
         """The latest meta of each device that can be read."""
         return {meta.device: meta for meta in self._metas.values()}
 
-    def read(self, after: int, seen: bytes) -> Chunk:
-        """Give what comes next. `seen` is what the chunk before this one noted; empty at the beginning."""
+    def read(self, after: int, seen: bytes, most: int) -> Chunk:
+        """Give what comes next, of about `most` bytes; `seen` is what the chunk before noted, empty at first."""
         places = _Places(self._streams.values(), seen)
         found: list[Found] = []
         losses: list[Loss] = []
         rows, damaged = self._page(self._rows, after, CHUNK_ROWS)
         upto, size, is_whole = after, 0, len(rows) < CHUNK_ROWS
         for *columns, resent, gap in rows:
-            if size > CHUNK_BYTES:
+            if size > most:
                 damaged = is_whole = False  # what lies there is met by the next chunk
                 break
             upto = columns[0]
@@ -195,6 +194,22 @@ class Wreck:
         if found is None:
             return END
         return found if isinstance(found, int) and found > after else None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file. Raises LostFirstPageError if what says where its tables are cannot be read."""
+    connection = None
+    try:
+        connection = schema.connect(path)
+        for table in ("identity", "streams", "metas", "batches", "blobs"):
+            connection.execute(f"EXPLAIN SELECT * FROM {table}").fetchone()  # noqa: S608 -- our own words only
+    except sqlite3.DatabaseError as error:
+        if connection is not None:
+            connection.close()
+        if not _is_damage(error):
+            raise
+        raise schema.LostFirstPageError from error
+    return connection
 
 
 class _Places:

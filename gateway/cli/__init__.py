@@ -20,6 +20,7 @@ _COMMANDS = {
     "browse": "gateway.cli.browse:browse",
     "decode": "gateway.cli.decode:decode",
     "import": "gateway.cli.import_:import_",
+    "buffer": "gateway.cli.buffer:buffer",
     "certs": "gateway.cli.certs:certs",
     "demo": "gateway.cli.demo:demo",
     "version": "gateway.cli.version:version",

@@ -29,7 +29,9 @@ def server(plan: DevicePlan) -> Iterator[str]:
     for poll in outlook.polls:
         every = format_duration(round(1 / poll.rate, 3))
         yield f"  reads {count(poll.tags, 'node')} in {count(poll.requests, 'request')}, every {every}"
-    yield f"  at the first connect: {', '.join(f'{number} {service}' for service, number in outlook.connect)}"
+    connect = ", ".join(f"{number} {service}" for service, number in outlook.connect)
+    more = "browsing, units and structures" if section.browse else "units and structures"
+    yield f"  at the first connect: {connect}, and what {more} take"
     yield f"  {_rate(section, outlook)}"
     yield from (f"  {line}" for line in _limits(plan))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from gateway.checked import Checked, Fault, later
+from gateway.checked import Checked, Fault
 from gateway.drivers.base import Section
 from gateway.files import ConfigPath, ReadablePath
 from gateway.hosts import is_loopback, parse_host
@@ -32,8 +32,9 @@ class BufferSection(Section):
     commit_interval: Annotated[float, *duration(0.001, 60)] = Field(
         default=0.2, description="group commit: what a power cut can cost"
     )
-    keep_acked: Annotated[float, *duration(), later("write 0s", written="0s")] = Field(
-        default=0.0, description="how long acknowledged data stays for `buffer resend`"
+    keep_acked: Annotated[float, *duration()] = Field(
+        default=0.0,
+        description="how long acknowledged data stays for `buffer resend`, within max_bytes; running time",
     )
 
 

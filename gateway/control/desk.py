@@ -1,6 +1,6 @@
 """What the daemon does for those who ask on the control socket: it reads, over the links that it has."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, Self
 
@@ -11,6 +11,7 @@ from gateway.control.messages import (
     About,
     AnyRequest,
     Browse,
+    Buffer,
     Connect,
     Hello,
     Identify,
@@ -22,7 +23,7 @@ from gateway.control.messages import (
 )
 from gateway.drivers.base import DeviceSection, Driver, Shared
 from gateway.drivers.modbus.section import ModbusDevice
-from gateway.errors import DeviceError
+from gateway.errors import DeviceError, StorageError
 from gateway.version import VERSION
 
 _BROADCAST: Final = 0
@@ -39,11 +40,13 @@ class Desk:
         sections: Sequence[DeviceSection],
         shared: Shared,
         driver_of: Callable[[str], Driver | None] = lambda _: None,
+        buffer: Callable[[Buffer], Awaitable[Mapping[str, Any]]] | None = None,
     ) -> None:
         self._gateway_id = gateway_id
         self._sections = {section.name: section for section in sections}
         self.shared = shared
         self._driver_of = driver_of
+        self._buffer = buffer
         self._links: dict[str, ModbusDevice] = {}
         for section in sections:
             if isinstance(section, ModbusDevice):
@@ -121,6 +124,15 @@ class Desk:
             ],
         }
 
+    async def look_into_buffer(self, request: Buffer) -> dict[str, Any]:
+        """Let the buffer answer."""
+        if self._buffer is None:
+            return failure(UNKNOWN, "there is no buffer here")
+        try:
+            return {"ok": True, **await self._buffer(request)}
+        except StorageError as error:
+            return failure("storage", str(error), error.do)
+
     async def explore(self, request: Browse | View) -> dict[str, Any]:
         """Let the open session of an OPC UA device take one step through the server's address space."""
         from gateway.control.exploring import step  # asyncua is imported where OPC UA is read
@@ -165,6 +177,11 @@ class Visit:
                 return await self._desk.explore(request)
             case About():
                 return self._desk.about(request)
+            case Buffer():
+                return await self._desk.look_into_buffer(request)
+        return await self._by_link(request)
+
+    async def _by_link(self, request: Connect | Read | Identify) -> Mapping[str, Any]:
         section = self._desk.section_of(request.link)
         if section is None:
             return failure(UNKNOWN, "the gateway has no such link")

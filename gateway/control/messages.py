@@ -117,7 +117,18 @@ class View(_Request):
     model_config = ConfigDict(strict=False)
 
 
-AnyRequest = Hello | Connect | Read | Identify | Sample | Browse | View | About
+class Buffer(_Request):
+    """Asks what lies in the buffer, one step at a time, or for something to be sent again."""
+
+    do: Literal["buffer"]
+    ask: Literal["info", "check", "books", "export", "resend"]
+    after: int = 0
+    device: str = Field(default="", max_length=128)
+    from_ms: int = 0
+    to_ms: int = 0
+
+
+AnyRequest = Hello | Connect | Read | Identify | Sample | Browse | View | About | Buffer
 Request = Annotated[AnyRequest, Field(discriminator="do")]
 _REQUEST: Final[TypeAdapter[Any]] = TypeAdapter(Request)
 

@@ -34,7 +34,7 @@ class Connection:
     ) -> None:
         self._feed = feed
         self._session = session
-        self._boundary, self._past = feed.rows.last_id, feed.rows.past
+        self.boundary, self._past = feed.rows.last_id, feed.rows.past
         grants, section = session.grants, feed.section
         self._pace, self._suspects = pace, suspects
         self._places = min(section.max_inflight, grants.receive_maximum)
@@ -45,8 +45,8 @@ class Connection:
             session, self._window, feed.rows, self._holds, feed.component, self._trials, suspects, self._exceeded
         )
         self.announcements = Announcements(feed, session, self._window, name)
-        self._backlog = self._lane(Priority.BACKLOG, after=FIRST, upto=self._boundary, patience=0.0)
-        self._live = self._lane(Priority.LIVE, after=self._boundary, upto=None, patience=section.flush_interval)
+        self._backlog = self._lane(Priority.BACKLOG, after=FIRST, upto=self.boundary, patience=0.0)
+        self._live = self._lane(Priority.LIVE, after=self.boundary, upto=None, patience=section.flush_interval)
 
     async def run(self) -> NoReturn:
         """Publish until the session ends. Raises PublishError. When cancelled, it leaves politely."""
@@ -74,7 +74,7 @@ class Connection:
         newest = self._feed.rows.last_id
         self._live.hurry(True)
         try:
-            await self._backlog.sent_to(self._boundary)
+            await self._backlog.sent_to(self.boundary)
             await self._live.sent_to(newest)
             await self._window.until_empty()
         finally:
@@ -122,7 +122,7 @@ class Connection:
         )
 
     async def _watch_buffer(self) -> None:
-        seen = self._boundary
+        seen = self.boundary
         while True:
             await self._feed.rows.wait(seen)
             seen = self._feed.rows.last_id
@@ -139,8 +139,8 @@ class Connection:
         """Clear what is retained about devices that are gone, once their backlog is out."""
         if not self._feed.retired:
             return
-        await self._backlog.sent_to(self._boundary)
-        await self._delivery.until_settled(self._boundary)
+        await self._backlog.sent_to(self.boundary)
+        await self._delivery.until_settled(self.boundary)
         used = {outlet.topic for outlet in self._feed.outlets.values()}
         for topic in [topic for topic in self._feed.retired if topic not in self._holds.topics]:
             with contextlib.suppress(PublishRefusedError):

@@ -51,6 +51,11 @@ class Publisher:
         if self._connection is not None:
             self._connection.announcements.meta_changed(meta)
 
+    @property
+    def boundary(self) -> int | None:
+        """The last row that the present session sends as history; None without a session."""
+        return None if self._connection is None else self._connection.boundary
+
     def look_again(self) -> None:
         """Something may have changed that health tells; the health message goes out if its `status` has."""
         if self._connection is not None:

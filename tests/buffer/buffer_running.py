@@ -17,9 +17,15 @@ TIMEOUT = 60
 
 
 @contextlib.asynccontextmanager
-async def running(path: Path, interval: float = 0.01, limits: Limits = ROOMY) -> AsyncIterator[Buffer]:
+async def running(
+    path: Path, interval: float = 0.01, limits: Limits = ROOMY, machine_id: str | None = None
+) -> AsyncIterator[Buffer]:
     """Open a buffer, with its commits running."""
-    async with asyncio.timeout(TIMEOUT), open_buffer(path, limits, interval) as buffer, asyncio.TaskGroup() as group:
+    async with (
+        asyncio.timeout(TIMEOUT),
+        open_buffer(path, limits, interval, machine_id) as buffer,
+        asyncio.TaskGroup() as group,
+    ):
         committing = group.create_task(buffer.run(), name="buffer")
         try:
             yield buffer

@@ -59,6 +59,11 @@ def page_1(left: Left) -> None:
     wrecks.flip(left.path, range(101, 200, 3))
 
 
+def names_of_tables(left: Left) -> None:
+    at = left.path.read_bytes().find(b"CREATE TABLE streams")
+    wrecks.flip(left.path, [at + 14])
+
+
 def torn_wal(left: Left) -> None:
     wal = wal_of(left)
     wal.write_bytes(wal.read_bytes()[:-5000])
@@ -108,7 +113,9 @@ DAMAGE: dict[str, tuple[Callable[[Left], None], int]] = {
     "the root of the blobs zeroed": (zeroed_root, EVERYTHING),
     "the streams zeroed": (streams_page, 0),
     "the metas zeroed": (metas_page, EVERYTHING),
-    "flipped bits in page 1": (page_1, EVERYTHING),
+    "flipped bits in page 1": (page_1, 0),
+    "page 1 zeroed": (lambda left: wrecks.zero_pages(left.path, [1]), 0),
+    "flipped bits in the names of tables": (names_of_tables, 0),
     "a torn tail": (lambda left: wrecks.cut_tail(left.path), EVERYTHING),
     "a newer format": (newer, EVERYTHING),
 }

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from buffer_cases import PER_SAMPLE, bulky, commit, open_at, take_all
 from buffer_running import running
 
 from gateway.buffer import Buffer, folder, schema
+from gateway.buffer.stored import FIRST
+from gateway.errors import StorageError
 from gateway.model import Gap, Sample
 
 PAGE = schema.PAGE_BYTES
@@ -79,10 +81,13 @@ def leave(folder_: Path, count: int = COUNT, machine_id: str | None = None) -> L
     return Left(path, store.epoch, samples, {names[row]: blob for row, blob in blobs.items() if row in names})
 
 
-async def come_back(left: Left, *, until: Callable[[Buffer], bool] | None = None, came: Came | None = None) -> Came:
+async def come_back(
+    left: Left, *, until: Callable[[Buffer], bool] | None = None, came: Came | None = None,
+    finally_: Callable[[Buffer], Awaitable[None]] | None = None, machine_id: str | None = None,
+) -> Came:  # fmt: skip
     """Start on what was left, store something new, and let a broker have all that comes, until all has come."""
     came = came or Came()
-    async with running(left.path) as buffer:
+    async with running(left.path, machine_id=machine_id) as buffer:
         new = [buffer.append(batch) for batch in NEW]
         async with asyncio.timeout(5):
             assert all([await stored for stored in new]), "polling goes on at once"
@@ -95,13 +100,18 @@ async def come_back(left: Left, *, until: Callable[[Buffer], bool] | None = None
                 break
             await asyncio.sleep(0.01)
         came.left_aside = dict(buffer.status.left_aside)
+        if finally_ is not None:
+            await finally_(buffer)
         assert {ledger.unaccounted for ledger in buffer.ledgers.values()} == {0}
     return came
 
 
 async def deliver(buffer: Buffer, left: Left, came: Came) -> None:
     """Take all that is there, and acknowledge it."""
-    rows = await buffer.take(-(1 << 62))
+    try:
+        rows = await buffer.take(FIRST)
+    except StorageError:  # the damage was met: the file is set aside
+        return
     for row in rows:
         for seq, sample in enumerate(row.samples, row.first_seq):
             name = (row.meta.device, seq)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -59,6 +61,28 @@ async def test_depth_and_start_bound_what_is_shown(shell: Shell, robot: str) -> 
     assert not any("." in each["path"] for each in found)
 
 
+async def test_the_yaml_is_pasted_below_tags_checked_and_run(shell: Shell, robot: str, tmp_path: Path) -> None:
+    outcome = await shell("browse", robot, "--insecure", "--include", "*.Speed", "--yaml")
+    assert yaml.safe_load(outcome.out)[0] == {
+        "name": "Robot.Axis1.Speed",
+        "node": "nsu=urn:edge-gateway:simulators:robot;s=Robot.Axis1.Speed",
+        "unit": "deg/s",
+    }
+    path = tmp_path / "gateway.yaml"
+    path.write_text(config(robot, tmp_path) + "  tags:\n" + outcome.out)
+    assert (await shell("check", "-c", "gateway.yaml")).code == 0
+    async with running("gateway", "run", "-c", str(path), until="edge-gateway"), asyncio.timeout(WITHIN_S):
+        read = await shell("read", "-c", str(path), "robot-1", "--json")
+        while read.code:  # until the gateway has its session
+            read = await shell("read", "-c", str(path), "robot-1", "--json")
+    found = json.loads(read.out)
+    assert found["way"].startswith("through the running gateway")
+    assert [(each["tag"], each["quality"]) for each in found["readings"]] == [
+        ("Robot.Axis1.Speed", "good"),
+        ("Robot.Axis2.Speed", "good"),
+    ]
+
+
 async def test_an_unknown_server_is_not_trusted_and_not_browsed(shell: Shell, robot: str) -> None:
     outcome = await shell("browse", robot, "--pki-dir", "pki")
     assert outcome.code == 1
@@ -104,6 +128,21 @@ async def test_what_matches_nothing_is_told_with_a_path_that_would(shell: Shell,
     assert "compared with the whole path: one is 'Robot.Counter' here" in outcome.err
 
 
+async def test_progress_is_told_on_a_terminal_beside_what_is_written_elsewhere(robot: str) -> None:
+    out, err = await at_a_terminal(robot, "--list", stdout=asyncio.subprocess.PIPE)
+    assert b"Robot.Axis1.Speed\t" in out
+    assert b"nodes seen" in err
+    assert b"requests/s" in err
+
+
+async def test_a_terminal_gets_a_tree_that_no_line_is_too_long_for(robot: str) -> None:
+    _, shown = await at_a_terminal(robot, COLUMNS="50")
+    tree = [line for line in shown.decode().splitlines() if "──" in line]
+    plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).rstrip("\r") for line in tree]
+    assert any(line.endswith(("── Closed  false  Boolean", "── Closed  true  Boolean")) for line in plain)
+    assert [line for line in plain if len(line) > 50 and "━" not in line] == []
+
+
 async def test_whoever_reads_only_the_first_line_is_left_in_peace(robot: str) -> None:
     command = f"'{sys.executable}' -m gateway browse {robot} --insecure | head -1"
     head = await asyncio.create_subprocess_shell(
@@ -136,6 +175,32 @@ async def test_a_running_gateways_session_is_used_and_knows_the_tags_it_found(
         ]
 
 
+async def at_a_terminal(robot: str, *arguments: str, stdout: int | None = None, **env: str) -> tuple[bytes, bytes]:
+    """Browse with stderr at a terminal, and stdout too unless it goes elsewhere; give both texts."""
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "browse", robot, "--insecure", *arguments,
+        cwd=ROOT, env={**os.environ, "COLUMNS": "80", "TERM": "xterm", **env}, stdin=theirs,
+        stdout=theirs if stdout is None else stdout, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    seen = asyncio.create_task(asyncio.to_thread(drained, ours))
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
+        return out or b"", await asyncio.wait_for(seen, WITHIN_S)
+    finally:
+        os.close(ours)
+
+
+def drained(terminal: int) -> bytes:
+    """Read what is written to a terminal until nobody has it open."""
+    found = b""
+    with contextlib.suppress(OSError):  # what Linux gives at the end
+        while chunk := os.read(terminal, 65536):
+            found += chunk
+    return found
+
+
 def closed(tree: str) -> str:
     """Whether the gripper is closed now."""
     return "true" if "true" in tree else "false"
@@ -153,5 +218,6 @@ def config(endpoint: str, folder: Path, **keys: object) -> str:
             "control": {"socket": str(folder / "control.sock")},
             "http": {"listen": "127.0.0.1:0"},
             "devices": [device],
-        }
+        },
+        sort_keys=False,
     )

@@ -64,7 +64,7 @@ async def test_its_subscriptions_and_requests_are_shown(shell: Shell) -> None:
         "robot-1: opcua 192.0.2.20:4840, 3 tags",
         "  subscription published every 500ms: 2 items, sampled every 100ms to 500ms, queues of 10 to 100",
         "  subscription published every 1m: 1 item, sampled every 1m, queues of 10",
-        f"  at the first connect: {connect}",
+        f"  at the first connect: {connect}, and what units and structures take",
         "  then up to 2.22 requests a second",
     ]
     assert f"An OPC UA server's limits are {NO_GATEWAY}" in done.err

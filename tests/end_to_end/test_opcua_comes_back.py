@@ -1,7 +1,7 @@
 """Faults of an OPC UA server that need more than a new connection: nodes that return, polling, and history."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -58,20 +58,53 @@ async def test_a_server_without_subscriptions_is_polled(line: Line) -> None:
     await line.order("restart")
     took = await line.flows(VICTIM, within=PROMISE_S + SLACK_S)
     print(f"without subscriptions: data {took:.1f} s later")
+    polled = await line.gateway.until(lambda now: now["devices"][VICTIM]["connection"].get("mode") == "poll")
+    assert polled["devices"][VICTIM]["connection"]["why"]
     await line.order("accept_services", services=["CreateSubscription"])
     await line.order("cut")
     await line.finish()
 
 
-async def test_the_hole_of_an_outage_is_filled_from_history(tmp_path: Path) -> None:
-    async with opcua_line(tmp_path, history=True) as line:
-        await line.begin()
-        await line.order("restart", down_s=4)
-        took = await line.flows(VICTIM, within=PROMISE_S + SLACK_S)
-        print(f"with history: data {took:.1f} s after the outage")
-        await line.consumer.until(lambda _: not lost(line.book(VICTIM), explained=False))
-        await line.finish()
-        found = [sample for sample in line.book(VICTIM).samples.values() if "counter" in sample.get("values", {})]
-        counts = [sample["values"]["counter"] for sample in found]
-        assert len(counts) == len(set(counts)), "a count came twice: live and from history"
-        assert sum(sample.get("origin") == "history" for sample in found) >= 30
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kept(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Line]:
+    """A line whose victim keeps history."""
+    require_mosquitto()
+    async with opcua_line(tmp_path_factory.mktemp("kept"), history=True) as line:
+        yield line
+
+
+async def test_the_hole_of_an_outage_is_filled_from_history(kept: Line) -> None:
+    await kept.begin()
+    await kept.order("restart", down_s=4)
+    took = await kept.flows(VICTIM, within=PROMISE_S + SLACK_S)
+    print(f"with history: data {took:.1f} s after the outage")
+    await kept.consumer.until(lambda _: not lost(kept.book(VICTIM), explained=False))
+    await kept.finish()
+    counts = [sample["values"]["counter"] for sample in _counted(kept)]
+    assert len(counts) == len(set(counts)), "a count came twice: live and from history"
+    assert sum(sample.get("origin") == "history" for sample in _counted(kept)) >= 30
+
+
+async def test_history_that_is_switched_off_costs_a_hole_that_is_told_and_once_on_again_fills_the_next(
+    kept: Line,
+) -> None:
+    await kept.begin()
+    await kept.order("history", on=False)
+    await kept.order("restart", down_s=2)
+    await kept.flows(VICTIM, within=PROMISE_S + SLACK_S)
+    await kept.finish()
+    assert (await kept.suffered()).get("asked HistoryRead"), "nobody met the fault"
+    assert lost(kept.book(VICTIM), explained=False), "without history the outage leaves a hole"
+    assert lost(kept.book(VICTIM)) == []
+    assert not any(sample.get("origin") == "history" for sample in _counted(kept))
+    await kept.order("history", on=True)
+    await kept.begin()
+    await kept.order("restart", down_s=2)
+    await kept.consumer.until(lambda _: any(sample.get("origin") == "history" for sample in _counted(kept)))
+    await kept.consumer.until(lambda _: not lost(kept.book(VICTIM), explained=False))
+    await kept.finish()
+
+
+def _counted(line: Line) -> list[dict[str, Any]]:
+    """The victim's samples that hold a count."""
+    return [sample for sample in line.book(VICTIM).samples.values() if "counter" in sample.get("values", {})]

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import random
 import shutil
 import sys
@@ -29,10 +30,12 @@ from gateway.supervisor import Backoff, supervise
 from simulators.tags import robot_tags
 from tests.end_to_end.rig import Plant, plant
 
-RECOVERY_S = 30.0
+RECOVERY_S = 60.0
 """More than any fault here takes to be found out; a device that is not back by then is dead."""
 SETTLE_S = 5.0
-TIMEOUT = "200ms"
+GROWN_MIB = 4.0
+"""More than the allocator's own ups and downs over a hundred cycles; a connection that is kept whole is 1 MiB."""
+TIMEOUT = "300ms"
 QUICK = Backoff(0.01, 0.1)
 Order = tuple[str, dict[str, Any]]
 
@@ -67,7 +70,10 @@ FAULTS: dict[str, tuple[Order, ...]] = {
 
 @dataclass
 class Outcome:
-    """What a run came to: counts of tasks and descriptors, connected at first and at last, and when all had ended."""
+    """What a run came to: counts of tasks and descriptors, connected at first and at last, and when all had ended.
+
+    `rss_mib` is the memory (MiB) that the process held after each cycle.
+    """
 
     seed: int
     cycles: int = 0
@@ -78,21 +84,29 @@ class Outcome:
     first: tuple[int, int] = (0, 0)
     last: tuple[int, int] = (0, 0)
     ended: tuple[int, int] = (0, 0)
+    rss_mib: list[float] = field(default_factory=list)
     slowest_s: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_clean(self) -> bool:
         """Whether each device came back each time and nothing was left."""
-        nothing_left = _within(self.last, self.first) and _within(self.ended, self.idle)
+        nothing_left = _within(self.last, self.first) and _within(self.ended, self.idle) and self.grown_mib <= GROWN_MIB
         return nothing_left and not (self.dead or self.bugs or self.report["changes"])
+
+    @property
+    def grown_mib(self) -> float:
+        """By how much memory grew over the second half: the first one loads code and fills caches."""
+        later = self.rss_mib[len(self.rss_mib) // 2 :]
+        return later[-1] - later[0] if later else 0.0
 
     def __str__(self) -> str:
         """All figures on one line."""
         return (
             f"{'clean' if self.is_clean else 'BROKEN'}: seed {self.seed}, {self.cycles} cycles, {len(self.dead)} dead, "
             f"{len(self.bugs)} bugs, (tasks, descriptors) idle {self.idle}, connected {self.first} and at last "
-            f"{self.last}, ended {self.ended}, slowest recovery {self.slowest_s:.1f} s, "
+            f"{self.last}, ended {self.ended}, {self.rss_mib[-1] if self.rss_mib else 0:.0f} MiB, grown by "
+            f"{self.grown_mib:.1f} in the second half, slowest recovery {self.slowest_s:.1f} s, "
             f"{self.report['connections']} connections, {self.report['changes']} requests that change a PLC"
         )
 
@@ -103,6 +117,7 @@ class Follower:
     def __init__(self, section: DeviceSection, outcome: Outcome) -> None:
         self.section = section
         self.good = 0
+        self.state = ""
         self._news = asyncio.Event()
         self._outcome = outcome
         self._running: asyncio.Task[None] | None = None
@@ -136,7 +151,7 @@ class Follower:
         names = tuple(tag.name for tag in self.section.tags)
         meta = Meta("meta", self.section.name, "plant", names, tuple(tag.code for tag in self.section.tags))
         poller = Poller(self.section, meta, Shared("hall-3"), cast("Buffer", self))
-        poller.component.listeners.append(lambda: self._look(poller.component.error))
+        poller.component.listeners.append(lambda: self._look(poller.component.state, poller.component.error))
         running = supervise(poller.component, poller.attempt, broken=DeviceState.UNREACHABLE, backoff=QUICK)
         self._running = group.create_task(running, name=self.section.name)
 
@@ -146,7 +161,8 @@ class Follower:
             self._running.cancel()
             await asyncio.wait([self._running])
 
-    def _look(self, error: str | None) -> None:
+    def _look(self, state: object, error: str | None) -> None:
+        self.state = f"{state}: {error}"
         if error is not None and error.startswith("unexpected"):
             self._outcome.bugs.append(f"{self.section.name}: {error}")
 
@@ -167,6 +183,7 @@ async def run(folder: Path, *, seed: int, cycles: int) -> Outcome:
                 if outcome.dead:
                     break
                 await _cycle(there, followers, group, dice, outcome)
+                outcome.rss_mib.append(_resident_mib())
             outcome.last = await _settled(outcome.first)
             for follower in followers:
                 await follower.stop()
@@ -195,8 +212,10 @@ async def _all_flow(followers: list[Follower], outcome: Outcome, fault: str) -> 
     began = time.monotonic()
     flowing = await asyncio.gather(*(follower.flows() for follower in followers))
     outcome.slowest_s = max(outcome.slowest_s, time.monotonic() - began)
-    names = [follower.section.name for follower, flows in zip(followers, flowing, strict=True) if not flows]
-    outcome.dead += [f"{name} after cycle {outcome.cycles}, {fault}" for name in names]
+    for follower, flows in zip(followers, flowing, strict=True):
+        if not flows:
+            name = follower.section.name
+            outcome.dead.append(f"{name} after cycle {outcome.cycles}, {fault}; it is {follower.state}")
 
 
 def _sections(folder: Path, there: Plant) -> list[DeviceSection]:
@@ -218,6 +237,13 @@ def _counts() -> tuple[int, int]:
     """Tasks that run, and descriptors that are open."""
     gc.collect()
     return len(asyncio.all_tasks()), sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def _resident_mib() -> float:
+    """The memory that this process holds now."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _within(counts: tuple[int, int], old: tuple[int, int]) -> bool:

@@ -79,6 +79,11 @@ class NodeServer:
         ]
         await self.order("add", variables=given)
 
+    async def asked(self, request: str) -> int:
+        """How many requests of a kind, such as BrowseNextRequest, it has got since it was started."""
+        counts: dict[str, int] = await self.order("asked")
+        return counts.get(request, 0)
+
     async def set(self, **values: Any) -> None:
         """Change variables."""
         await self.order("set", values=[{"name": name, "value": value} for name, value in values.items()])
@@ -106,10 +111,12 @@ def node(name: str) -> str:
 
 @asynccontextmanager
 async def node_server(folder: Path, **options: Any) -> AsyncIterator[NodeServer]:
-    """Run a server; it is gone afterwards."""
+    """Run a server; it is gone afterwards, and was asked to change nothing (P10)."""
     server = NodeServer(folder, **options)
     try:
         await server.start()
         yield server
+        assert await server.asked("ReadRequest"), "nothing was counted"
+        assert [await server.asked(kind) for kind in ("WriteRequest", "CallRequest")] == [0, 0]
     finally:
         await server.kill()

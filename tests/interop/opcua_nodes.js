@@ -75,9 +75,19 @@ class Nodes {
 
     // Dates its value by `ts` (ms) if that is given.
     set({ name, value, shape, status, ts }) {
-        const { variable, type, of } = this.known.get(name);
-        const now = ts === undefined ? new Date() : new Date(ts);
-        variable.setValueFromSource(this.variant({ type, value, shape, of }), StatusCodes[status || "Good"], now);
+        const known = this.known.get(name);
+        const { variable, type, of } = known;
+        known.ts = ts ?? Date.now();
+        const stamp = new Date(known.ts);
+        variable.setValueFromSource(this.variant({ type, value, shape, of }), StatusCodes[status || "Good"], stamp);
+    }
+
+    // All numbers from begin to end, each dated one millisecond after the one before.
+    run({ name, begin, end }) {
+        const known = this.known.get(name);
+        for (let value = begin; value <= end; value++) {
+            this.set({ name, value, ts: known.ts + 1 });
+        }
     }
 
     variant({ type, value, shape, of }) {

@@ -14,6 +14,7 @@ const { Nodes } = require("./opcua_nodes.js");
 
 const options = JSON.parse(process.argv[2]);
 const counters = new Map();
+const asked = {}; // how many requests of each kind
 let server;
 let nodes;
 
@@ -39,6 +40,7 @@ function subscriptions() {
 const COMMANDS = {
     add: ({ variables }) => variables.forEach((each) => nodes.add(each)),
     folder: (given) => nodes.folder(given),
+    run: (given) => nodes.run(given),
     remove: ({ name }) => nodes.remove(name),
     set: ({ values }) => values.forEach((each) => nodes.set(each)),
     count,
@@ -51,7 +53,13 @@ const COMMANDS = {
         transferred: each.subscriptionDiagnostics.transferRequestCount,
         republished: each.subscriptionDiagnostics.republishMessageCount,
     })),
+    // Ends what the clients have, without a word to them.
+    end_subscriptions: () => subscriptions().forEach((each) => each.terminate()),
+    end_sessions: () => Object.values(server.engine._sessions).forEach((session) => {
+        server.engine.closeSession(session.authenticationToken, false, "Terminated");
+    }),
     limit: ({ limits }) => Object.assign(server.engine.serverCapabilities.operationLimits, limits),
+    asked: () => asked,
     sessions: () => server.engine.currentSessionCount,
 };
 
@@ -85,6 +93,9 @@ async function main() {
     });
     await server.initialize();
     nodes = new Nodes(server.engine.addressSpace);
+    server.on("request", ({ constructor: { name } }) => {
+        asked[name] = (asked[name] || 0) + 1;
+    });
     await server.start();
     answer({ certificate: server.getCertificate().toString("base64") });
     const orders = readline.createInterface({ input: process.stdin });

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.drivers.base import Shared
+from gateway.drivers.opcua.device import open_device
 from gateway.errors import DeviceError
 from gateway.model import Bookmark
 from simulators.relay import Relay
@@ -15,6 +16,9 @@ from tests.interop.node_opcua import BOUND_S, NodeServer, node, node_server
 
 BREAKS = 5
 EVERY_MS = 20
+RENEWALS = 5
+CHANNEL_S = 3.0
+"""How long the keys of a channel are asked for; they are renewed before."""
 
 
 @pytest.fixture
@@ -89,3 +93,41 @@ def logging_in(server: NodeServer, folder: Path, mode: str) -> dict[str, Any]:
     (folder / "password").write_text("secret")
     security = {"policy": "Basic256Sha256", "mode": mode, "pki_dir": str(folder / "pki")}
     return {"security": security, "username": "gateway", "password": {"file": str(folder / "password")}}
+
+
+class Counting(Relay):
+    """Counts the requests for keys of a channel, which begin with OPNF (OPC 10000-6 section 6.7.2.2)."""
+
+    requests = 0
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool) -> None:
+        while chunk := await reader.read(65536):
+            self.requests += not late and chunk.startswith(b"OPNF")
+            writer.write(chunk)
+            await writer.drain()
+        writer.close()
+
+
+@pytest.mark.parametrize("mode", ["Sign", "SignAndEncrypt"])
+async def test_the_keys_of_a_channel_are_renewed_five_times_and_no_value_is_lost(
+    server: NodeServer, tmp_path: Path, mode: str
+) -> None:
+    relay = Counting(("127.0.0.1", int(server.endpoint.rpartition(":")[2])))
+    await relay.start()
+    device = server.section(
+        [{"name": "count", "node": node("count"), "sampling": "0s", "queue": 10_000}],
+        interval="100ms",
+        endpoint=f"opc.tcp://127.0.0.1:{relay.port}",
+        **logging_in(server, tmp_path, mode),
+    )
+    store = Store()
+    await server.order("count", name="count", every_ms=EVERY_MS)
+    async with asyncio.timeout(BOUND_S), open_device(device, store.shared, channel_s=CHANNEL_S) as driver:
+        changes, connections = driver.changes(), relay.connections
+        begun = relay.requests
+        while relay.requests < begun + RENEWALS:
+            await store.take(driver, changes)
+        assert relay.connections == connections
+    assert sorted(set(store.counts)) == list(range(min(store.counts), max(store.counts) + 1))
+    assert store.gaps == 0
+    await relay.stop()

@@ -19,14 +19,16 @@ from gateway.drivers.opcua.types.structures import (
     Enumeration,
     Field,
     Layout,
+    OptionSet,
     Structure,
+    Type,
     TypeBook,
 )
 
-Type = int | Enumeration | Structure
-"""A built-in type by its number, or a type that the server defined."""
-
 _BUILT_IN: Final = range(1, 26)
+_UNSIGNED: Final = {3, 5, 7, 9}
+_NAMING: Final = ("EnumStrings", "EnumValues", "OptionSetValues")
+"""Properties by which a type names numbers or bits where it has no definition (OPC 10000-3 section 8.14 and 8.40)."""
 _ABSTRACT_NUMBERS: Final = {ObjectIds.Number, ObjectIds.Integer, ObjectIds.UInteger}
 _LAYOUTS: Final = {
     ua.StructureType.Structure: Layout.PLAIN,
@@ -59,18 +61,19 @@ class Definitions:
         names = await _attributes(self.session, self.limits, wanted, AttributeIds.BrowseName)
         given = await _attributes(self.session, self.limits, wanted, AttributeIds.DataTypeDefinition)
         structures: dict[ua.NodeId, ua.StructureDefinition] = {}
+        named: dict[ua.NodeId, Mapping[int, str]] = {}
         undefined: list[ua.NodeId] = []
         for data_type, name, definition in zip(wanted, names, given, strict=True):
             self.names[data_type] = name.Name if isinstance(name, ua.QualifiedName) and name.Name else str(data_type)
             if isinstance(definition, ua.EnumDefinition):
-                names_of = {int(each.Value): str(each.Name or each.Value) for each in definition.Fields or ()}
-                self.types[data_type] = Enumeration(self.names[data_type], names_of)
+                named[data_type] = {int(each.Value): str(each.Name) for each in definition.Fields or () if each.Name}
             elif isinstance(definition, ua.StructureDefinition):
                 structures[data_type] = definition
                 self.types[data_type] = Structure(self.names[data_type])
             else:
                 undefined.append(data_type)
-        await self._inherit(undefined)
+        await self._inherit([*undefined, *named])
+        await self._name([*undefined, *named], named)
         await self.learn(each.DataType for definition in structures.values() for each in definition.Fields or ())
         for data_type, definition in structures.items():
             self._define(data_type, definition)
@@ -121,6 +124,36 @@ class Definitions:
                 if known is not None and not isinstance(known, Structure):
                     self.types[each] = known
 
+    async def _name(self, data_types: Sequence[ua.NodeId], given: Mapping[ua.NodeId, Mapping[int, str]]) -> None:
+        """Take the names of an Int32's values, or of an unsigned number's bits; `given` are those of definitions.
+
+        Which of the two they are, the supertype tells: an EnumDefinition looks the same for both.
+        """
+        numbers = [each for each in data_types if self.type_of(each) in (INT32, *_UNSIGNED)]
+        told = await self._properties([each for each in numbers if each not in given])
+        for data_type in numbers:
+            names = given.get(data_type) or told.get(data_type)
+            kind = self.types[data_type]
+            if names and kind == INT32:
+                self.types[data_type] = Enumeration(self.names[data_type], names)
+            elif names and isinstance(kind, int):
+                self.types[data_type] = OptionSet(self.names[data_type], kind, names)
+
+    async def _properties(self, data_types: Sequence[ua.NodeId]) -> dict[ua.NodeId, Mapping[int, str]]:
+        """Read the names that types give as properties of theirs."""
+        if not data_types:
+            return {}
+        wanted = Wanted(ObjectIds.HasProperty, subtypes=False)
+        found = await references(self.session, self.limits, data_types, wanted)
+        pairs = [
+            (data_type, each.node)
+            for data_type, own in zip(data_types, found, strict=True)
+            for each in own
+            if each.name in _NAMING and each.node is not None
+        ]
+        shown = await _attributes(self.session, self.limits, [node for _, node in pairs], AttributeIds.Value)
+        return {data_type: _names_in(value) for (data_type, _), value in zip(pairs, shown, strict=True)}
+
     def _define(self, data_type: ua.NodeId, definition: ua.StructureDefinition) -> None:
         structure = self.types[data_type]
         if not isinstance(structure, Structure):
@@ -159,6 +192,17 @@ class Definitions:
             for each in encodings:
                 if each.name == "Default Binary" and each.node is not None and isinstance(structure, Structure):
                     self.book.structures[each.node] = structure
+
+
+def _names_in(value: object) -> dict[int, str]:
+    """Give the names in a list of texts, which counts from 0, or of EnumValueTypes, each of which says its number."""
+    names: dict[int, str] = {}
+    for number, each in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(each, ua.LocalizedText) and each.Text:
+            names[number] = each.Text
+        elif isinstance(each, ua.EnumValueType) and each.DisplayName.Text:
+            names[int(each.Value)] = each.DisplayName.Text
+    return names
 
 
 async def _attributes(

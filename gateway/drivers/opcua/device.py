@@ -115,7 +115,7 @@ async def _connected(section: OpcuaDevice, session: Session, watch: Watch, share
     """Learn what the server tells of itself and of the tags."""
     memory = shared.memory.setdefault(section.name, {})
     server = await survey(session, memory, section.limits)
-    section = await completed(section, session, server)
+    section = await completed(section, session, server, memory)
     nodes = [resolve(tag.node, server.namespaces) for tag in section.tags]
     definitions = Definitions(session, server.limits)
     facts = Facts(section, session, server, nodes, definitions, memory)

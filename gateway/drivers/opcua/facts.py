@@ -20,7 +20,7 @@ from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import Session
 from gateway.drivers.opcua.survey import Server
 from gateway.drivers.opcua.tag import OpcuaTag, Told
-from gateway.drivers.opcua.types.structures import EXTENSION_OBJECT, VARIANT, Enumeration, Structure
+from gateway.drivers.opcua.types.structures import EXTENSION_OBJECT, VARIANT, Enumeration, OptionSet, Type
 from gateway.drivers.opcua.types.values import DataValue, Packed, Unusable
 
 ATTRIBUTES: Final = (
@@ -29,7 +29,7 @@ ATTRIBUTES: Final = (
     AttributeIds.DisplayName,
     AttributeIds.Description,
 )
-_PROPERTIES: Final = frozenset({"EURange", "EngineeringUnits", "EnumStrings", "EnumValues"})
+_PROPERTIES: Final = frozenset({"EURange", "EngineeringUnits", "EnumStrings", "EnumValues", "OptionSetValues"})
 _MEMORY: Final = "facts"
 _SCALAR: Final = -1
 
@@ -44,6 +44,7 @@ class Fact(NamedTuple):
     unit: str | None = None
     range: tuple[Decimal, Decimal] | None = None
     names: Mapping[int, str] | None = None
+    bits: Mapping[int, str] | None = None
 
 
 NOTHING_TOLD: Final = Fact()
@@ -168,7 +169,9 @@ def _completed(tag: OpcuaTag, fact: Fact, definitions: Definitions) -> OpcuaTag:
         update["map"] = dict(names)
     if isinstance(tag.deadband, Percent) and tag.range is None and "range" not in update:
         update["deadband"] = None
-    return tag.with_told(Told(_type_name(fact, kind, definitions), fact.display_name), update)
+    bits = kind.bits if isinstance(kind, OptionSet) else fact.bits
+    told = Told(_type_name(fact, kind, definitions), fact.display_name, None if tag.scaled else bits)
+    return tag.with_told(told, update)
 
 
 def _is_calculated(tag: OpcuaTag) -> bool:
@@ -176,7 +179,7 @@ def _is_calculated(tag: OpcuaTag) -> bool:
     return tag.scaled or bool(tag.deadband) or tag.min is not None or tag.max is not None
 
 
-def _type_name(fact: Fact, kind: int | Enumeration | Structure | None, definitions: Definitions) -> str | None:
+def _type_name(fact: Fact, kind: Type | None, definitions: Definitions) -> str | None:
     if fact.data_type is None:
         return None
     name = definitions.names.get(fact.data_type)
@@ -235,6 +238,7 @@ def _fact(attributes: Sequence[DataValue], properties: Mapping[str, Any]) -> Fac
         unit=_unit(properties.get("EngineeringUnits")),
         range=_range(properties.get("EURange")),
         names=_names(properties.get("EnumStrings"), properties.get("EnumValues")),
+        bits=_names(properties.get("OptionSetValues"), None),
     )
 
 

@@ -35,17 +35,14 @@ class Leftover:
     keeps_subscriptions: bool
 
     def leave(self, memory: MutableMapping[str, Any]) -> None:
-        """Keep it for the next connection."""
-        memory[_KEY] = self
+        """Keep it for the next connection to that endpoint."""
+        memory.setdefault(_KEY, {})[self.endpoint] = self
 
 
 def take_leftover(section: OpcuaDevice, memory: MutableMapping[str, Any]) -> Leftover | None:
     """Give the session that was left at this endpoint, once; None if there is none, or it must have ended."""
-    left: Leftover | None = memory.get(_KEY)
-    if left is None or left.endpoint != section.endpoint:
-        return None
-    del memory[_KEY]
-    return left if asyncio.get_running_loop().time() < left.until else None
+    left: Leftover | None = memory.get(_KEY, {}).pop(section.endpoint, None)
+    return left if left is not None and asyncio.get_running_loop().time() < left.until else None
 
 
 async def close_leftover(client: Client, section: OpcuaDevice, left: Leftover) -> None:

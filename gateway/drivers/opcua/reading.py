@@ -17,6 +17,7 @@ from gateway.drivers.opcua.messages import read_response
 from gateway.drivers.opcua.registering import ReadIds
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import read_request
+from gateway.drivers.opcua.taking import MISSING
 from gateway.drivers.opcua.types.values import NO_VALUE, DataValue
 from gateway.model import Sample
 
@@ -56,6 +57,7 @@ class OpcuaDriver(Driver):
         found |= {"server": connection.server.product} if connection.server.product else {}
         found |= connection.watch.details
         found |= {"limits": limits.document, "limits_from": limits.sources} if limits.document else {}
+        found |= {"missing": connection.memory[MISSING]} if connection.memory.get(MISSING) else {}
         return found | ({"registered": self._ids.registered} if self._ids.registered else {})
 
     @property

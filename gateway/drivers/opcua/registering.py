@@ -74,12 +74,12 @@ class ReadIds:
             plain = self._plain[column]
             if plain is not None and given[plain] != plain:
                 ids[column] = given[plain]
-        if len(set(ids) - {None}) != len(set(self._plain) - {None}):
+        is_told_apart = len(set(ids) - {None}) == len(set(self._plain) - {None})
+        if not is_told_apart or ids == self._plain:
+            self._connection.server.limits.forgo(Service.REGISTER)
             return False
         changed = ids != self._ids
         self._ids = ids
-        if not changed:
-            self._connection.server.limits.forgo(Service.REGISTER)
         return changed
 
     async def _register(self, nodes: Sequence[ua.NodeId]) -> list[ua.NodeId]:

@@ -11,8 +11,8 @@ from gateway.drivers.base import Section
 from gateway.drivers.opcua.tag import OpcuaTag, parse_node
 
 OBJECTS: Final = "i=85"
-MOST_TAGS: Final = 65_535
-"""A column's number has 16 bits in the buffer."""
+MOST_TAGS: Final = 10_000
+"""Of a device, that are found: a glob that is too wide must not put the whole of a PLC on the line."""
 _LONGEST: Final = 256
 _OF_ONE_NODE: Final = ("name", "node")
 

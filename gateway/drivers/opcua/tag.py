@@ -47,10 +47,11 @@ def _is_base64(text: str) -> bool:
 
 
 class Told(NamedTuple):
-    """What only the server knows of a node: the name of its type, and what it is called for people."""
+    """What only the server knows of a node: the name of its type, what it is called for people, what its bits mean."""
 
     type: str | None = None
     display_name: str | None = None
+    bits: Mapping[int, str] | None = None
 
 
 class OpcuaTag(CheckedTag):
@@ -101,6 +102,11 @@ class OpcuaTag(CheckedTag):
     def display_name(self) -> str | None:
         """What the server calls the node for people."""
         return self._told.display_name
+
+    @property
+    def bits(self) -> Mapping[int, str] | None:
+        """Names of the bits of a whole number, by their place: 0 is the lowest."""
+        return self._told.bits
 
     @property
     def code(self) -> str:

@@ -1,6 +1,7 @@
 """What an open device with `browse` reads: its section with a tag for each variable that was found."""
 
-from typing import Final
+from collections.abc import Iterable, MutableMapping
+from typing import Any, Final
 
 from gateway.drivers.opcua.browse import Bounds, Browser, Choice, Node, Walk
 from gateway.drivers.opcua.nodes import resolve
@@ -12,33 +13,53 @@ from gateway.drivers.opcua.tag import OpcuaTag, parse_node
 from gateway.errors import DeviceError
 from gateway.model import DeviceState
 
+MISSING: Final = "missing"
+"""Where a device's memory has the names of tags that an earlier connect found and the latest did not."""
+_KEY: Final = "browsed"
 _MOST_NODES: Final = 500_000
 _ONLY_THERE: Final = frozenset({"", "BadNodeIdUnknown", "BadNodeIdInvalid", "BadUserAccessDenied"})
 """Nodes below which there is nothing for us; any other fault would make tags vanish that are there."""
 
 
-async def completed(section: OpcuaDevice, session: Session, server: Server) -> OpcuaDevice:
+async def completed(
+    section: OpcuaDevice, session: Session, server: Server, memory: MutableMapping[str, Any]
+) -> OpcuaDevice:
     """Walk what `browse` names. Configured tags win over found ones of the same node or name. Raises DeviceError.
 
-    Nodes that appear later are found at the next connect.
+    Nodes that appear later are found at the next connect. What an earlier connect found and this one does not stays a
+    tag: it is bad for as long as the node is missing, and a server that fills its address space slowly loses nothing.
     """
     if not section.browse:
         return section
-    tags = list(section.tags)
-    taken = {resolve(tag.node, server.namespaces) for tag in tags}
-    names = {tag.name for tag in tags}
+    found: list[OpcuaTag] = []
     for subtree in section.browse:
-        for tag in await _found(section, subtree, Browser(session, server)):
-            node = resolve(tag.node, server.namespaces)
-            if node not in taken and tag.name not in names:
-                taken.add(node)
-                names.add(tag.name)
-                tags.append(tag)
+        found += await _found(section, subtree, Browser(session, server))
+        if len(found) > MOST_TAGS:
+            raise _too_many()
+    known: dict[str, OpcuaTag] = memory.setdefault(_KEY, {})
+    tags = list(section.tags)
+    new = _others(found, tags, server)
+    missing = _others(known.values(), [*tags, *new], server)[: MOST_TAGS - len(new)]
+    tags += [*new, *missing]
     if not tags:
         raise _nothing(section)
-    if len(tags) > MOST_TAGS:
-        raise _too_many(len(tags))
+    memory[_KEY] = {tag.name: tag for tag in (*new, *missing)}
+    memory[MISSING] = tuple(tag.name for tag in missing)
     return section.model_copy(update={"tags": tuple(tags)})
+
+
+def _others(found: Iterable[OpcuaTag], tags: Iterable[OpcuaTag], server: Server) -> list[OpcuaTag]:
+    """Give those that are no tags yet, by node or name."""
+    nodes = {resolve(tag.node, server.namespaces) for tag in tags}
+    names = {tag.name for tag in tags}
+    others = []
+    for tag in found:
+        node = resolve(tag.node, server.namespaces)
+        if (node is None or node not in nodes) and tag.name not in names:
+            nodes.add(node)
+            names.add(tag.name)
+            others.append(tag)
+    return others
 
 
 async def _found(section: OpcuaDevice, subtree: Subtree, browser: Browser) -> list[OpcuaTag]:
@@ -51,6 +72,8 @@ async def _found(section: OpcuaDevice, subtree: Subtree, browser: Browser) -> li
             raise DeviceError(text, reason=node.fault, do="It is browsed again at the next attempt.")
         if node.is_variable and choice.takes(node.path) and _can_be_written(node):
             found.append((node.path, node.node))
+            if len(found) > MOST_TAGS:
+                raise _too_many()
     return [subtree.make(name, node) for name, node in named(found)]
 
 
@@ -72,10 +95,10 @@ def _nothing(section: OpcuaDevice) -> DeviceError:
     )
 
 
-def _too_many(found: int) -> DeviceError:
+def _too_many() -> DeviceError:
     return DeviceError(
-        f"browsing found {found} tags, and a device has {MOST_TAGS} at most",
+        f"`browse` takes more than {MOST_TAGS:,} variables, and a device has room for so many found tags",
         reason="too-many-tags",
         state=DeviceState.CONFIG_ERROR,
-        do="Take less with include or exclude, or split the device in two.",
+        do="Take less with from, include or exclude, or split the device in two.",
     )

@@ -1,5 +1,6 @@
 """No change of more than the configured deadband is held back, though the server and the gateway both have one."""
 
+import asyncio
 import struct
 from decimal import Decimal
 from types import SimpleNamespace
@@ -9,8 +10,11 @@ import asyncua
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from opcua_peer import BOUND_S, NAMESPACE, Peer
+from opcua_peer import section as peer_section
 
 from gateway.conversion import conversion_of
+from gateway.drivers.base import Shared
 from gateway.drivers.opcua.facts import Fact
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.subscription import deadbands
@@ -36,7 +40,12 @@ def connection(section: OpcuaDevice, kind: int, rank: int = -1) -> Any:
     fact = Fact(ua.NodeId(kind), rank)
     types = SimpleNamespace(type_of=lambda node: node.Identifier)
     return SimpleNamespace(
-        section=section, nodes=["i=5000"], memory={}, facts=SimpleNamespace(of=lambda _: fact), definitions=types
+        server=SimpleNamespace(product="PLC 1.0"),
+        section=section,
+        nodes=["i=5000"],
+        memory={},
+        facts=SimpleNamespace(of=lambda _: fact),
+        definitions=types,
     )
 
 
@@ -192,3 +201,23 @@ def test_what_a_server_refused_is_the_gateways_whole() -> None:
     link = connection(device(deadband=2), DOUBLE)
     deadbands.remember_refusal(link, 0)
     assert deadbands.held_back(link) == {}
+
+
+async def test_a_slow_drift_is_told_also_by_a_server_that_compares_each_value_with_the_one_before(peer: Peer) -> None:
+    await peer.add(level=0.0)
+    tag = {"name": "level", "node": f"nsu={NAMESPACE};s=level", "deadband": 1, "sampling": "10ms", "queue": 100}
+    told: list[float] = []
+    section = peer_section(peer, [tag], mode="subscribe", interval="50ms")
+    async with asyncio.timeout(BOUND_S), section.open(Shared("hall-3")) as driver:
+        shaper = Shaper(driver.section, driver.held_back)
+        shaper.follows = True
+        changes = driver.changes()
+        for step in range(26):
+            await peer.write("level", step * 0.05)
+        async for notification in changes:
+            shaped = [shaper.shape(raw, 0.0) for raw in notification.samples]
+            told += [value for sample in shaped if sample is not None for value in sample.values]
+            if told and told[-1] > 1:
+                break
+        await changes.aclose()
+    assert told == [0.0, pytest.approx(1.05)]

@@ -9,13 +9,16 @@ import pytest
 from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
 from opcua_peer import NAMESPACE, Peer, section
 
+from gateway.buffer.cutting import cut
 from gateway.drivers.base import Shared
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.tag import OpcuaTag
+from gateway.model import Meta
 from gateway.shaping import Shaper
 
 ua: Any = asyncua.ua
 DEVICE = {"mode": "poll"}
+META = Meta("9c01d2ab", "plc", "t", ("photo", "speed"), ("*", "*"))
 
 
 @contextlib.asynccontextmanager
@@ -211,3 +214,17 @@ async def test_a_node_that_tells_nothing_though_it_has_a_value_is_asked_once_mor
         before = len(peer.wire.requests)
         await driver.read((0,))
         assert len(peer.wire.requests) == before + 1
+
+
+async def test_a_huge_value_costs_only_itself_and_is_bad_too_large_once_stored(peer: Peer) -> None:
+    """The connection, and the other tags of the same answer, are none the worse for it."""
+    await peer.add(photo=ua.Variant(b"\xff" * 2_000_000, ua.VariantType.ByteString), speed=1.5)
+    async with open_at(peer, ["photo", "speed"]) as driver:
+        for _ in range(2):
+            pieces = cut(META, await driver.read((0, 1)))
+            assert {
+                column: value for piece in pieces for column, value in zip(piece.columns, piece.values, strict=True)
+            } == {1: 1.5}
+            assert {name: text for piece in pieces for name, text in piece.quality.items()} == {
+                "photo": "bad:too-large"
+            }

@@ -17,7 +17,7 @@ from simulators.relay import Relay
 STEP_S = 5.0
 """The `timeout` of the devices here: what a server may take to answer one request."""
 CLOSE_S = 1.0
-SLACK_S = 4.0
+SLACK_S = 10.0
 """For a busy machine, and fifty attempts at once."""
 FOUND_DEAD_S = STEP_S + STEP_S
 """An open session is looked at each 5 s at the least, and that look takes a step; connecting takes less."""

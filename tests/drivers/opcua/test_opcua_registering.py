@@ -162,6 +162,19 @@ async def test_where_the_server_gives_the_same_ids_it_is_not_asked_again(peer: P
     assert registry.asked == [NAMES]
 
 
+async def test_a_node_without_an_id_of_its_own_costs_the_others_none(peer: Peer, registry: Registry) -> None:
+    await alike(peer)
+    del registry.aliases[NAMES[2]]  # such as one that is not there just now
+    shared = Shared("hall-3")
+    for _ in range(2):
+        async with asyncio.timeout(BOUND_S), section(peer, NAMES).open(shared) as driver:
+            await poll(driver)
+            await poll(driver, 0, 1)
+            assert await poll(driver) == RIGHT
+            assert last_read(peer) == [*ALIASES[:2], NAMES[2]]
+    assert registry.asked == [NAMES[:2], NAMES[2:]] * 2
+
+
 async def test_one_id_for_two_nodes_is_not_believed(peer: Peer, registry: Registry) -> None:
     await alike(peer)
     registry.aliases[NAMES[1]] = registry.aliases[NAMES[0]]

@@ -77,6 +77,13 @@ def test_a_field_without_a_value_is_null() -> None:
     assert known.unpack(packed(struct.pack("<id", -1, float("nan")))) == {"a": None, "b": None}
 
 
+def test_an_array_in_a_structure_may_be_null_or_empty_and_so_may_its_elements() -> None:
+    known = book(Field("a", INT32, 1), Field("b", INT32, 1), Field("c", STRING, 1), Field("d", DOUBLE, 1))
+    infinite = struct.pack("<idd", 2, float("inf"), 0.5)
+    body = struct.pack("<iii", -1, 0, 2) + struct.pack("<i", -1) + text("") + infinite
+    assert known.unpack(packed(body)) == {"a": None, "b": [], "c": [None, ""], "d": [None, 0.5]}
+
+
 def test_an_unknown_encoding_is_noted_and_no_value() -> None:
     known = TypeBook()
     assert known.unpack(packed(b"")) == TYPE_MISMATCH

@@ -7,10 +7,12 @@ from typing import Any
 import asyncua
 import pytest
 import pytest_asyncio
-from opcua_peer import BOUND_S, NAMESPACE, SHARED, Peer, failure, section
+from opcua_peer import BOUND_S, NAMESPACE, Peer, failure, section
 
+from gateway.drivers.base import Shared
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.subtree import named
+from gateway.errors import DeviceError
 from gateway.model import DeviceState
 
 ua: Any = asyncua.ua
@@ -35,13 +37,18 @@ async def plant(peer: Peer) -> AsyncIterator[Peer]:
 
 
 async def completed(peer: Peer, tags: list[Any], **keys: Any) -> OpcuaDevice:
-    async with asyncio.timeout(BOUND_S), section(peer, tags, **keys).open(SHARED) as driver:
+    async with asyncio.timeout(BOUND_S), section(peer, tags, **keys).open(Shared("hall-3")) as driver:
         found = driver.section
         assert isinstance(found, OpcuaDevice)
         samples = await driver.read(tuple(range(len(found.tags))))
         assert sum(sample.readings for sample in samples) == len(found.tags)
         assert not any(sample.quality for sample in samples)
         return found
+
+
+async def refused(peer: Peer, browse: Any) -> DeviceError:
+    """Give the error of a first connect."""
+    return await failure(section(peer, [], browse=browse), shared=Shared("hall-3"))
 
 
 def names(section: OpcuaDevice) -> list[str]:
@@ -70,21 +77,102 @@ async def test_configured_tags_win_over_found_ones_of_the_same_node_or_name(plan
 
 
 async def test_finding_nothing_is_a_config_error_that_says_so(plant: Peer) -> None:
-    error = await failure(section(plant, [], browse={"from": LINE, "include": ["*.Pressure"]}))
+    error = await refused(plant, {"from": LINE, "include": ["*.Pressure"]})
     assert (error.state, error.reason) == (DeviceState.CONFIG_ERROR, "nothing-found")
     assert "found no variable" in str(error)
 
 
 async def test_a_start_that_is_not_there_is_a_config_error_that_names_it(plant: Peer) -> None:
-    error = await failure(section(plant, [], browse={"from": f"nsu={NAMESPACE};s=elsewhere"}))
+    error = await refused(plant, {"from": f"nsu={NAMESPACE};s=elsewhere"})
     assert error.state == DeviceState.CONFIG_ERROR
     assert "s=elsewhere" in str(error)
 
 
 async def test_too_many_tags_are_refused_in_a_sentence(plant: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.drivers.opcua.taking.MOST_TAGS", 3)
-    error = await failure(section(plant, [], browse={"from": LINE}))
-    assert str(error) == "browsing found 4 tags, and a device has 3 at most"
+    said = "`browse` takes more than 3 variables, and a device has room for so many found tags"
+    error = await refused(plant, {"from": LINE})
+    assert (error.state, str(error)) == (DeviceState.CONFIG_ERROR, said)
+    halves = [{"from": f"nsu={NAMESPACE};s={axis}"} for axis in "AB"]
+    assert str(await refused(plant, halves)) == said
+
+
+async def test_nodes_that_appear_are_tags_from_the_next_connect_on(plant: Peer) -> None:
+    shared = Shared("hall-3")
+    async with asyncio.timeout(BOUND_S):
+        assert await followed(plant, shared) == ({"A.Load": "", "A.Speed": "", "B.Load": "", "B.Speed": ""}, ())
+        axis = plant.server.get_node(ua.NodeId("A", plant.index))
+        plant._added.append(await axis.add_variable(ua.NodeId("A.Torque", plant.index), "Torque", 3.0))
+        found, missing = await followed(plant, shared)
+    assert (found["A.Torque"], len(found), missing) == ("", 5, ())
+
+
+async def test_a_node_that_vanished_stays_a_bad_tag_that_health_names_until_it_returns(plant: Peer) -> None:
+    shared = Shared("hall-3")
+    axis, identifier = plant.server.get_node(ua.NodeId("A", plant.index)), ua.NodeId("A.Load", plant.index)
+    async with asyncio.timeout(BOUND_S):
+        await followed(plant, shared)
+        await plant.server.delete_nodes([plant.server.get_node(identifier)])
+        for _ in range(2):
+            found, missing = await followed(plant, shared)
+            assert found == {"A.Load": "bad:BadNodeIdUnknown", "A.Speed": "", "B.Load": "", "B.Speed": ""}
+            assert missing == ("A.Load",)
+        plant._added.append(await axis.add_variable(identifier, "Load", 5))
+        assert await followed(plant, shared) == ({"A.Load": "", "A.Speed": "", "B.Load": "", "B.Speed": ""}, ())
+
+
+async def test_a_node_made_anew_under_the_same_path_takes_its_tag(plant: Peer) -> None:
+    shared = Shared("hall-3")
+    axis = plant.server.get_node(ua.NodeId("A", plant.index))
+    async with asyncio.timeout(BOUND_S):
+        await followed(plant, shared)
+        await plant.server.delete_nodes([plant.server.get_node(ua.NodeId("A.Load", plant.index))])
+        plant._added.append(await axis.add_variable(ua.NodeId("another id", plant.index), "Load", 5))
+        assert await followed(plant, shared) == ({"A.Load": "", "A.Speed": "", "B.Load": "", "B.Speed": ""}, ())
+
+
+async def test_a_restarted_server_without_any_of_its_nodes_keeps_the_tags(plant: Peer) -> None:
+    shared = Shared("hall-3")
+    keys = {"from": LINE, "include": ["A.Load"]}
+    async with asyncio.timeout(BOUND_S):
+        assert await followed(plant, shared, keys) == ({"A.Load": ""}, ())
+        await plant.server.delete_nodes([plant.server.get_node(ua.NodeId("A.Load", plant.index))])
+        assert await followed(plant, shared, keys) == ({"A.Load": "bad:BadNodeIdUnknown"}, ("A.Load",))
+
+
+async def test_two_devices_at_one_server_find_their_own(plant: Peer) -> None:
+    shared = Shared("hall-3")
+    one = section(plant, [], browse={"from": LINE, "include": ["A.*"]})
+    other = section(plant, [], browse={"from": LINE, "include": ["B.*"]}).model_copy(update={"name": "other"})
+    async with asyncio.timeout(BOUND_S), one.open(shared) as first, other.open(shared) as second:
+        assert [names(driver.section) for driver in (first, second)] == [  # type: ignore[arg-type]
+            ["A.Load", "A.Speed"],
+            ["B.Load", "B.Speed"],
+        ]
+
+
+async def test_doubled_long_and_odd_names_are_tags_that_are_read(plant: Peer) -> None:
+    axis = plant.server.get_node(ua.NodeId("A", plant.index))
+    odd = ["twin", "twin", "*", "tab\there", "y" * 300, "a.b", "°C / %"]
+    for number, name in enumerate(odd):
+        qualified = ua.QualifiedName(name, plant.index)
+        plant._added.append(await axis.add_variable(ua.NodeId(f"odd{number}", plant.index), qualified, number))
+    found = await completed(plant, [], browse={"from": LINE, "exclude": ["B"]})
+    assert len(found.tags) == len({tag.name for tag in found.tags}) == len(odd) + 2
+    again = await completed(plant, [], browse={"from": LINE, "exclude": ["B"]})
+    assert names(again) == names(found)
+
+
+async def followed(
+    peer: Peer, shared: Shared, keys: dict[str, Any] | None = None
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Connect once, read all; give each tag's quality, empty if good, and what health says is missing."""
+    async with section(peer, [], mode="poll", browse=keys or {"from": LINE}).open(shared) as driver:
+        found = names(driver.section)  # type: ignore[arg-type]
+        qualities: dict[str, str] = {}
+        for sample in await driver.read(tuple(range(len(found)))):
+            qualities |= sample.quality
+        return {name: qualities.get(name, "") for name in found}, driver.details.get("missing", ())
 
 
 def test_names_are_valid_and_unique_and_the_same_in_any_order() -> None:

@@ -21,6 +21,9 @@ digits: from 2,000,000,000 to -2,000,000,000 an Int32 then changes by less than 
 _FLOATS: Final = frozenset({10, 11})
 _SCALAR: Final = -1
 _MEMORY: Final = "refused_filters"
+_COMPARE_NEIGHBOURS: Final = ("FreeOpcUa",)
+"""Products (BuildInfo) whose filter compares a value with the one before it, not with the last one that was notified:
+a slow drift is never told, however far it goes. asyncua's and python-opcua's servers name themselves so."""
 _SLACK: Final = 1.001
 """A server may calculate in 32-bit floats."""
 
@@ -29,8 +32,10 @@ def distances(connection: Connection, columns: Sequence[int]) -> dict[int, float
     """Give the distance to try at the server, for each tag where it makes sense.
 
     Only for nodes that are a number: the gateway tells each change of an array, a text or a switch, however small.
-    What the server has refused once is not tried again.
+    What the server has refused once is not tried again, and nothing at servers that are known to get it wrong.
     """
+    if connection.server.product.startswith(_COMPARE_NEIGHBOURS):
+        return {}
     refused = connection.memory.get(_MEMORY, set())
     found = {}
     for column in columns:
@@ -57,6 +62,8 @@ def _worth(connection: Connection, column: int, distance: float) -> float:
     if fact.data_type is None or fact.rank != _SCALAR:
         return 0.0
     kind = connection.definitions.type_of(fact.data_type)
+    if not isinstance(kind, int):
+        return 0.0
     if kind in _WHOLE:
         return float(math.floor(distance))
     return distance if kind in _FLOATS else 0.0

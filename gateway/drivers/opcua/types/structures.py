@@ -43,6 +43,15 @@ class Enumeration:
     names: Mapping[int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class OptionSet:
+    """A whole number of a built-in type whose bits have names, by their place: 0 is the lowest."""
+
+    name: str
+    number: int
+    bits: Mapping[int, str]
+
+
 @dataclass(slots=True)
 class Structure:
     """A structure's fields, in the order of the wire; filled once its fields' own types are known."""
@@ -52,22 +61,26 @@ class Structure:
     fields: "tuple[Field, ...]" = ()
 
 
+Type = int | Enumeration | OptionSet | Structure
+"""A built-in type by its number, or a type that the server defined."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field: of a built-in type by its number (OPC 10000-6 section 5.1.2), an enumeration, or a structure.
+    """A field: of a built-in type by its number (OPC 10000-6 section 5.1.2), or of one that the server defines.
 
     `rank` is -1 for one value, 1 for an array, more for a matrix.
     """
 
     name: str
-    type: int | Enumeration | Structure
+    type: Type
     rank: int = -1
     optional: bool = False
 
 
 def _standard() -> dict[ua.NodeId, Structure]:
     """Give the structures of the standard that variables have and whose definitions old servers do not give."""
-    text, double, int32, localized = 12, 11, INT32, 21
+    text, double, int32, localized, octets = 12, 11, INT32, 21, 15
     return {
         ua.NodeId(ua.Int32(number)): structure
         for number, structure in (
@@ -80,6 +93,7 @@ def _standard() -> dict[ua.NodeId, Structure]:
                 ObjectIds.EnumValueType_Encoding_DefaultBinary,
                 _plain("EnumValueType", Value=8, DisplayName=localized, Description=localized),
             ),
+            (ObjectIds.OptionSet_Encoding_DefaultBinary, _plain("OptionSet", Value=octets, ValidBits=octets)),
         )
     }
 
@@ -157,9 +171,7 @@ class TypeBook:
         nested = shaped(elements, tuple(lengths))
         return (None if isinstance(nested, Unusable) else nested), at
 
-    def _elements(
-        self, kind: int | Enumeration | Structure, count: int, data: bytes, at: int, depth: int
-    ) -> tuple[Value, int]:
+    def _elements(self, kind: Type, count: int, data: bytes, at: int, depth: int) -> tuple[Value, int]:
         if count < 0:
             return None, at
         if count > len(data) - at:
@@ -170,14 +182,14 @@ class TypeBook:
             elements.append(element)
         return elements, at
 
-    def _element(self, kind: int | Enumeration | Structure, data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    def _element(self, kind: Type, data: bytes, at: int, depth: int) -> tuple[Value, int]:
         """Read one value; a field that has none (a null String, NaN, a structure that nobody knows) is None."""
         if isinstance(kind, Structure):
             return self._structure(kind, data, at, depth + 1)
         if isinstance(kind, Enumeration):
             (number,) = _INT32.unpack_from(data, at)
             return kind.names.get(number, number), at + 4
-        value, at = scalar(kind, data, at, 0)
+        value, at = scalar(kind.number if isinstance(kind, OptionSet) else kind, data, at, 0)
         if at > len(data):
             raise IndexError(_CUT_SHORT)
         if isinstance(value, Packed) and value.shape is None and depth + 1 < _DEEPEST:

@@ -45,6 +45,7 @@ _FLOAT, _DOUBLE, _STRING, _DATETIME, _GUID, _BYTESTRING, _XML = range(10, 17)
 _NODE_ID, _EXPANDED_NODE_ID, _STATUS, _QUALIFIED_NAME, _LOCALIZED_TEXT, _STRUCTURE, _DATA_VALUE, _VARIANT = range(
     17, 25
 )
+_TEXTS: Final = {_STRING, _LOCALIZED_TEXT}
 
 
 def decode_data_value(data: bytes, at: int) -> tuple[DataValue, int]:
@@ -131,8 +132,8 @@ def array(kind: int, count: int, data: bytes, at: int, depth: int) -> tuple[Valu
         return _structures(count, data, at)
     for _ in range(count):
         element, at = scalar(kind, data, at, depth)
-        if element is NO_VALUE and kind == _STRING:
-            element = ""  # many stacks know no difference between a null and an empty String (OPC 10000-6 5.2.2.4)
+        if element is NO_VALUE and kind in _TEXTS:
+            element = ""  # many stacks know no difference between a null and an empty text (OPC 10000-6 5.2.2.4)
         if isinstance(element, Unusable):
             unusable = unusable or (TYPE_MISMATCH if isinstance(element, Packed) else element)
         elements.append(element)
