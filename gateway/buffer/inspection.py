@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.buffer import codec, folder, schema
+from gateway.buffer import codec, dead_letters, folder, schema
 from gateway.buffer.kept import Resent
 from gateway.buffer.stored import Stored
 from gateway.buffer.tables import ROW, Row
@@ -56,6 +56,7 @@ class Inspection:
             "devices": [device for device in devices if device["epoch"] == present or device["pending_samples"]],
             "gaps": self._gaps(),
             "kept": self._kept_totals(),
+            "refused": dead_letters.info(self._connection),
             "set_aside": [_described(file) for file in folder.set_asides(self._path)],
         }
 

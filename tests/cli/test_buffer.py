@@ -12,6 +12,7 @@ import pytest
 from gateway import config as configuration
 from gateway.app import open_gateway
 from gateway.buffer import Limits, folder
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.opening import open_store
 from gateway.buffer.store import Store
 from gateway.model import Batch, Gap, Sample
@@ -82,6 +83,28 @@ async def test_info_says_what_is_stored(store: Store, shell: Shell, runs: bool) 
     assert [gap["reason"] for gap in found["gaps"] if gap["device"] == "press-1"] == ["cycles-skipped"]
     assert "press-1" in said.out
     assert "cycles-skipped" in said.out
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_info_shows_the_samples_that_the_broker_refused_for_themselves(
+    store: Store, shell: Shell, runs: bool
+) -> None:
+    row = store.take(0)[-1]
+    letter = Letter(row.first_seq, NOW, 1, b'{"seq":12}', why="the broker refused it: payload format invalid (0x99)")
+    store.set_aside(row.id, [letter])
+    store.commit([], (), NOW)
+    store.close()
+    async with maybe_running(shell.folder, runs=runs):
+        ran = await buffer(shell, "info", "--json")
+        said = await buffer(shell, "info")
+    refused = json.loads(ran.out)["refused"]
+    assert refused["samples"] == 1
+    assert [(one["device"], one["seq"], one["sample"]) for one in refused["last"]] == [
+        ("press-1", row.first_seq, '{"seq":12}')
+    ]
+    assert "refused  1 samples that the broker takes at no price" in said.out
+    assert f"press-1 seq {row.first_seq}" in said.out
+    assert "payload format invalid (0x99)" in said.out
 
 
 @pytest.mark.parametrize("runs", [False, True])
