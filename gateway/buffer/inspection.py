@@ -4,7 +4,6 @@ Each step is short, so that the daemon's commits go on between two of them.
 """
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -168,17 +167,12 @@ class Inspection:
         return self._metas[number]
 
     def _integrity(self, seconds: float | None) -> str:
-        if seconds is not None:
-            deadline = time.monotonic() + seconds
-            self._connection.set_progress_handler(lambda: int(time.monotonic() > deadline), 100_000)
-        try:
+        def check() -> str:
             return str(self._execute("PRAGMA integrity_check(1)").fetchone()[0])
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_INTERRUPT":
-                raise
-            return f"not finished within {seconds:g} s"
-        finally:
-            self._connection.set_progress_handler(None, 0)
+
+        if seconds is None:
+            return check()
+        return schema.bounded(self._connection, seconds, check) or f"not finished within {seconds:g} s"
 
 
 class Lone:
