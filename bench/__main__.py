@@ -4,9 +4,14 @@ import argparse
 import asyncio
 import json
 
-from bench import full_request, modbus_to_mqtt, opcua_to_mqtt
+from bench import full_request, modbus_to_mqtt, opcua_to_mqtt, outage
 
-CASES = {"full_request": full_request, "modbus_to_mqtt": modbus_to_mqtt, "opcua_to_mqtt": opcua_to_mqtt}
+CASES = {
+    "full_request": full_request,
+    "modbus_to_mqtt": modbus_to_mqtt,
+    "opcua_to_mqtt": opcua_to_mqtt,
+    "outage": outage,
+}
 
 
 def main() -> None:

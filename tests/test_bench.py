@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import full_request, opcua_to_mqtt
+from bench import full_request, opcua_to_mqtt, outage
 from tests.broker import require_mosquitto
 
 
@@ -24,3 +24,11 @@ async def test_opcua_notifications_are_measured_on_both_sides() -> None:
     assert figures["few: gateway: RSS MB"] > 0
     assert len(figures["few: CPU, gateway / bare iterator, each round"]) == 1
     assert figures["few: gateway: longest step, CPU ms"] > 0
+
+
+@pytest.mark.timeout(240)
+async def test_an_outage_is_drained_with_a_quota_and_without() -> None:
+    figures = await outage.run(0.05, 1)
+    assert figures["100 messages/s: readings of the backlog"] == 2 * 50 * 10
+    assert figures["100 messages/s: messages/s in all"] <= 110
+    assert figures["no limit: each device's backlog in order"]

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from gateway.buffer import bookmarks, kept
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.inspection import Inspection
 from gateway.buffer.kept import Resent
 from gateway.buffer.salvage import Salvage
@@ -123,10 +124,9 @@ class Buffer:
         rows = list(ids)
         self._writer.start(lambda store: store.release(rows))
 
-    async def reject(self, ids: Collection[int]) -> None:
-        """Give up rows that the broker can never take: the next commit drops them, and a `rejected` gap tells."""
-        rows = list(ids)
-        await self._writer.run(lambda store: store.reject(rows))
+    def set_aside(self, row: int, letters: Sequence[Letter]) -> None:
+        """Let the next commit take a row out that the broker has, but for these letters, which it never takes."""
+        self._writer.start(lambda store: store.set_aside(row, letters))
         self._work.set()
 
     async def acknowledge(self, ids: Collection[int], *, soon: bool = False) -> None:

@@ -159,7 +159,8 @@ def _unpack_samples(meta: Meta, heads: list[Any], body: memoryview) -> tuple[Sam
 
 def _pack_columns(columns: tuple[int, ...]) -> bytes:
     # A tag's position is below 65,536: the config allows no more tags on one device.
-    return _struct(f"<{len(columns)}H").pack(*map(sub, columns, (0, *columns)))
+    steps = columns if len(columns) == 1 else map(sub, columns, (0, *columns))
+    return _struct(f"<{len(columns)}H").pack(*steps)
 
 
 @lru_cache(maxsize=64)

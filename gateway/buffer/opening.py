@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.buffer import bookmarks, folder, schema
+from gateway.buffer import bookmarks, dead_letters, folder, schema
 from gateway.buffer.store import Store
 from gateway.buffer.tables import Limits
 
@@ -107,6 +107,7 @@ def _go_on(
     schema.prepare(connection, limits.max_bytes)
     schema.migrate(connection)
     connection.execute(bookmarks.TABLE)
+    connection.execute(dead_letters.TABLE)
     store = Store(connection, path, limits, identity, clock)
     # Last of all: a file that could not be opened is not in use, and may lie there without its WAL.
     schema.write_identity(connection, identity)

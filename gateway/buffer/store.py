@@ -21,8 +21,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gateway.buffer import bookmarks, codec, schema
+from gateway.buffer import bookmarks, codec, dead_letters, schema
 from gateway.buffer.counting import count_rows
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.stored import FIRST, Stored
 from gateway.buffer.tables import ROW, Level, Limits, Row, Stream, Tables
 from gateway.buffer.transaction import Transaction
@@ -59,6 +60,7 @@ class Store:
         self.condemned: list[tuple[Row, str]] = []
         self.unlawful: dict[str, int] = {}
         """By device, the readings that its ledger does not explain: a bug."""
+        self.refused: list[tuple[Row, Sequence[Letter]]] = []
         self.metas: dict[Meta, int] = {}
         self._metas_by_id: dict[int, Meta] = {}
         self.stopped_ms: int | None = None
@@ -118,14 +120,17 @@ FROM streams
         def work(transaction: Transaction) -> frozenset[str]:
             transaction.acknowledge(acked)
             transaction.drop_condemned(self.condemned)
+            if self.refused:
+                dead_letters.set_aside(transaction, self.refused, lambda row: self.meta(row.meta))
             transaction.expire()
             for batch in batches:
                 transaction.append(batch)
             return frozenset(transaction.dropped_devices)
 
         dropped = self.transact(work, now_ms)
-        self.release([*acked, *(row.id for row, _ in self.condemned)])
+        self.release([*acked, *(row.id for row, _ in self.condemned), *(row.id for row, _ in self.refused)])
         self.condemned.clear()
+        self.refused.clear()
         # The rows are on disk: whatever fails from here on must not make anyone store them again.
         with suppress(sqlite3.Error):
             self._shrink()
@@ -242,9 +247,10 @@ FROM streams
         for row in ids:
             self.in_flight.pop(row, None)
 
-    def reject(self, ids: Iterable[int]) -> None:
-        """Let the next commit drop these rows, which are in flight: the broker can never take them."""
-        self.condemned += [(self.in_flight[row], "rejected") for row in ids if row in self.in_flight]
+    def set_aside(self, row: int, letters: Sequence[Letter]) -> None:
+        """Let the next commit take out a row in flight that the broker has, but for these letters."""
+        if row in self.in_flight:
+            self.refused.append((self.in_flight[row], letters))
 
     def retire_topic(self, topic: str) -> None:
         """Forget a topic whose device is gone and whose retained messages were cleared."""

@@ -45,13 +45,13 @@ class Transaction:
             stream = self.touch(row.stream)
             stream.acked += row.readings
             stream.resent += row.resent
-            self._leave(stream, row)
+            self.leave(stream, row)
         ranges = ranges_of(row.id for row in rows)
         if self._store.limits.keep_acked:
             kept.keep(self, rows, ranges)
-            self._delete(ranges, tables=("batches",))
+            self.delete(ranges, tables=("batches",))
         else:
-            self._delete(ranges)
+            self.delete(ranges)
 
     # New batches come.
 
@@ -155,8 +155,8 @@ class Transaction:
     # What gives way.
 
     def drop_condemned(self, rows: Iterable[tuple[Row, str]]) -> None:
-        """Drop rows that cannot be read back, or that the broker can never take."""
-        for reason in ("corrupt", "rejected"):
+        """Drop rows that cannot be read back."""
+        for reason in {why for _, why in rows}:
             self.drop([row for row, why in rows if why == reason], reason)
 
     def expire(self) -> None:
@@ -176,13 +176,13 @@ class Transaction:
             stream = self.touch(row.stream)
             stream.dropped += row.readings
             self.dropped_devices.add(stream.device)
-            self._leave(stream, row)
+            self.leave(stream, row)
             if not row.resent:  # which was delivered once: that it does not go again is no loss
-                self._tell_drop(stream, row, reason)
-        self._delete(ranges_of(row.id for row in rows))
+                self.tell(stream, self._store.meta(row.meta), Gap(self.now_ms, reason, span_of(row)))
+        self.delete(ranges_of(row.id for row in rows))
 
-    def _tell_drop(self, stream: Stream, row: Row, reason: str) -> None:
-        gap, meta = Gap(self.now_ms, reason, span_of(row)), self._store.meta(row.meta)
+    def tell(self, stream: Stream, meta: Meta, gap: Gap) -> None:
+        """Let a gap record tell of what a stream lost, in the present epoch."""
         if stream.epoch == self._store.epoch:
             self.record_gap(stream, meta, gap)
         else:  # which gives no seqs any more: what this file knows of its last one may be out of date
@@ -265,7 +265,8 @@ class Transaction:
         cursor: sqlite3.Cursor = self.execute("INSERT INTO metas(blob) VALUES (?)", (blob,))
         return int(cursor.lastrowid or 0)
 
-    def _leave(self, stream: Stream, row: Row) -> None:
+    def leave(self, stream: Stream, row: Row) -> None:
+        """Count a row as gone."""
         stream.pending -= row.readings
         self.tables.rows -= 1
         self.tables.past_rows -= row.id < 0
@@ -273,6 +274,7 @@ class Transaction:
         stream.rows -= 1
         stream.samples -= row.samples
 
-    def _delete(self, ranges: list[tuple[int, int]], tables: tuple[str, ...] = ("batches", "blobs")) -> None:
+    def delete(self, ranges: list[tuple[int, int]], tables: tuple[str, ...] = ("batches", "blobs")) -> None:
+        """Delete rows by ranges of ids."""
         for table in tables:
             self.execute_many(f"DELETE FROM {table} WHERE id BETWEEN ? AND ?", ranges)  # noqa: S608 -- our own words

@@ -213,6 +213,9 @@ def _show(found: Answer) -> None:
     for gap in found["gaps"]:
         rest = ", ".join(f"{key} {value}" for key, value in gap.items() if key not in ("device", "ts", "reason"))
         console.print(_text(f"gap      {gap['device']}: {gap['reason']}, {_shown(gap['ts'])}, {rest}"))
+    for letter in found["dead_letters"]:
+        named = f"{letter['device']} seq {letter['seq']}, {_shown(letter['at_ms'])}"
+        console.print(_text(f"refused  {named}: {letter['why']}"))
     for file in found["set_aside"]:
         console.print(_text(f"set aside  {file['file']}, {file['bytes'] / 2**20:.1f} MiB"))
 

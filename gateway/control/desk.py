@@ -105,15 +105,6 @@ class Desk:
             ],
         }  # fmt: skip
 
-    async def look_into_buffer(self, request: Buffer) -> dict[str, Any]:
-        """Let the buffer answer."""
-        if self._buffer is None:
-            return failure(UNKNOWN, "there is no buffer here")
-        try:
-            return {"ok": True, **await self._buffer(request)}
-        except StorageError as error:
-            return failure("storage", str(error), error.do)
-
     def about(self, request: About) -> dict[str, Any]:
         """Say what is known of a device by its open connection, and which tags were found at the device itself."""
         section, driver = self._sections.get(request.device), self._driver_of(request.device)
@@ -132,6 +123,15 @@ class Desk:
                 if tag.name not in configured
             ],
         }
+
+    async def look_into_buffer(self, request: Buffer) -> dict[str, Any]:
+        """Let the buffer answer."""
+        if self._buffer is None:
+            return failure(UNKNOWN, "there is no buffer here")
+        try:
+            return {"ok": True, **await self._buffer(request)}
+        except StorageError as error:
+            return failure("storage", str(error), error.do)
 
     async def explore(self, request: Browse | View) -> dict[str, Any]:
         """Let the open session of an OPC UA device take one step through the server's address space."""
@@ -175,13 +175,13 @@ class Visit:
                 return await self._desk.sample(request)
             case Browse() | View():
                 return await self._desk.explore(request)
-            case Buffer():
-                return await self._desk.look_into_buffer(request)
             case About():
                 return self._desk.about(request)
-        return await self._through_link(request)
+            case Buffer():
+                return await self._desk.look_into_buffer(request)
+        return await self._by_link(request)
 
-    async def _through_link(self, request: Connect | Read | Identify) -> Mapping[str, Any]:
+    async def _by_link(self, request: Connect | Read | Identify) -> Mapping[str, Any]:
         section = self._desk.section_of(request.link)
         if section is None:
             return failure(UNKNOWN, "the gateway has no such link")

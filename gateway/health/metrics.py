@@ -56,6 +56,7 @@ _MQTT: Final = (
     _Figure("mqtt_published_messages", "published", "Messages that the broker acknowledged.", True),
     _Figure("mqtt_rejected_messages", "rejected", "Messages that the broker refused.", True),
     _Figure("mqtt_unmatched_messages", "unmatched", "Messages that nobody subscribed to.", True),
+    _Figure("mqtt_set_aside_samples", "set_aside", "Samples that the broker refused for themselves.", True),
     _Figure("mqtt_inflight_messages", "inflight", "Messages that wait for their acknowledgement."),
     _Figure("mqtt_last_ack_age_seconds", "last_ack_age_s", "Time since the last acknowledgement."),
     _Figure("mqtt_tls", "tls", "1 while the connection is configured to be encrypted."),

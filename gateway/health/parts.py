@@ -143,6 +143,10 @@ class BrokerParts(Protocol):
         """Messages that nobody subscribed to (MQTT 5.0 section 3.4.2.1: reason code 0x10)."""
 
     @property
+    def set_aside(self) -> int:
+        """Samples that the broker refused for themselves, and that are kept as dead letters."""
+
+    @property
     def alarms(self) -> Sequence[BrokerAlarm]:
         """What somebody should look into though the connection stands."""
 

@@ -128,6 +128,7 @@ def _broker(broker: BrokerParts, at: Instant) -> dict[str, Any]:
         "published": broker.published,
         "rejected": broker.rejected,
         "unmatched": broker.unmatched,
+        "set_aside": broker.set_aside,
         "error": broker.error,
         "tls": broker.tls,
     }

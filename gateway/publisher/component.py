@@ -3,11 +3,15 @@
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.errors import told
 from gateway.model import MqttState
 from gateway.publisher.quota import Quota
 from gateway.supervisor import Component
+
+_SET_ASIDE: Final = "samples-set-aside"
+_DAY_S: Final = 86400.0
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +99,14 @@ class BrokerComponent(Component[MqttState]):
         if before is None or before.is_over:
             log.warning("%s: %s", self.name, told(alarm.text, alarm.do))
             self._tell()
+
+    def put_aside(self, count: int, why: str) -> None:
+        """Count samples that the broker takes at no price."""
+        self.set_aside += count
+        text = f"samples were set aside, {self.set_aside} since the start: {why}"
+        do = "Ask the broker's operator why. The samples are kept in the buffer, and a gap tells the consumer."
+        self._alarms.pop(_SET_ASIDE, None)
+        self.alarm(Alarm(_SET_ASIDE, text, do, _DAY_S))
 
     def forget_refusals(self) -> None:
         """A new session asks anew."""

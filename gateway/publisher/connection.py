@@ -18,7 +18,8 @@ from gateway.publisher.mqtt import MqttSession
 from gateway.publisher.pace import Pace
 from gateway.publisher.payload import Message
 from gateway.publisher.payload.json import messages
-from gateway.publisher.reasons import PublishRefusedError
+from gateway.publisher.reasons import PacketRefusedError, PublishRefusedError
+from gateway.publisher.trials import Suspects, Trials
 from gateway.publisher.window import Priority, Window
 
 _LINE_BUSY_S: Final = 0.5
@@ -28,15 +29,21 @@ _SMALLEST_AIM: Final = 2048
 class Connection:
     """One session at work. What was stored before it began is history: its own lane, and marked so."""
 
-    def __init__(self, feed: Feed, session: MqttSession, pace: Pace, name: str, *, retry_refused: float) -> None:
+    def __init__(
+        self, feed: Feed, session: MqttSession, pace: Pace, suspects: Suspects, name: str, *, retry_refused: float
+    ) -> None:
         self._feed = feed
         self._session = session
         self.boundary, self._past = feed.rows.last_id, feed.rows.past
         grants, section = session.grants, feed.section
-        self._pace = pace
-        self._window = Window(min(section.max_inflight, grants.receive_maximum), self._observe, pace.admit)
+        self._pace, self._suspects = pace, suspects
+        self._places = min(section.max_inflight, grants.receive_maximum)
+        self._window = Window(1 if suspects.alone else self._places, self._observe, pace.admit)
         self._holds = Holds(self._retry, first=retry_refused)
-        self._delivery = Delivery(session, self._window, feed.rows, self._holds, feed.component, self._exceeded)
+        self._trials = Trials(suspects, self._holds, self._retry, self._refused)
+        self._delivery = Delivery(
+            session, self._window, feed.rows, self._holds, feed.component, self._trials, suspects, self._exceeded
+        )
         self.announcements = Announcements(feed, session, self._window, name)
         self._backlog = self._lane(Priority.BACKLOG, after=FIRST, upto=self.boundary, patience=0.0)
         self._live = self._lane(Priority.LIVE, after=self.boundary, upto=None, patience=section.flush_interval)
@@ -49,7 +56,10 @@ class Connection:
             await self._part()
             raise
         except ExceptionGroup as group:
-            raise _cause(group) from group
+            cause = _cause(group)
+            if isinstance(cause, PacketRefusedError):
+                self._suspects.blame(self._delivery.under_way)
+            raise cause from group
         finally:
             self._holds.close()
             await self._delivery.close()
@@ -82,6 +92,7 @@ class Connection:
             group.create_task(self._backlog.run(), name="mqtt: backlog")
             group.create_task(self._watch_buffer(), name="mqtt: new rows")
             group.create_task(self._watch_past(), name="mqtt: rows from before")
+            group.create_task(self._widen(), name="mqtt: widen")
             await self._retire()
 
     def _lane(self, priority: Priority, *, after: int, upto: int | None, patience: float) -> Lane:
@@ -94,6 +105,7 @@ class Connection:
                 max_packet=self._session.grants.maximum_packet,
                 aim=_aim(self._feed.section),
                 compression=self._feed.section.compression,
+                most=self._suspects.most,
             )
 
         return Lane(
@@ -101,6 +113,7 @@ class Connection:
             self._feed.rows,
             self._holds,
             self._delivery,
+            self._suspects,
             pack=pack,
             explain=self.announcements.explain,
             after=after,
@@ -140,6 +153,9 @@ class Connection:
         self._backlog.rewind()
         self._live.rewind()
 
+    def _refused(self, topic: str, error: PublishRefusedError) -> None:
+        self._feed.component.refuse(topic, str(error))
+
     def _exceeded(self) -> None:
         self._pace.quota.exceeded(asyncio.get_running_loop().time())
         self._feed.component.alarm(too_much("the broker refuses messages for its quota", self._pace.quota))
@@ -147,6 +163,12 @@ class Connection:
 
     def _observe(self, in_use: int) -> None:
         self._feed.component.inflight = in_use
+
+    async def _widen(self) -> None:
+        """Let more than one message go once no sample is suspected any more."""
+        while self._suspects.alone:
+            await self._delivery.until_some_settled()
+        self._window.resize(self._places)
 
 
 def _aim(section: MqttSection) -> int:

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.stored import Stored
 from gateway.errors import StorageError
 from gateway.publisher.component import BrokerComponent
@@ -14,6 +16,7 @@ from gateway.publisher.mqtt import MqttSession
 from gateway.publisher.payload import Message
 from gateway.publisher.payload.json import octets
 from gateway.publisher.reasons import NO_MATCHING_SUBSCRIBERS, PublishRefusedError
+from gateway.publisher.trials import Suspects, Trials
 from gateway.publisher.window import Priority, Window
 
 _LAST_COMMIT_S: Final = 0.5
@@ -43,8 +46,8 @@ class Rows(Protocol):
     def release(self, ids: Iterable[int]) -> None:
         """Let `take` give these rows again."""
 
-    async def reject(self, ids: Collection[int]) -> None:
-        """Drop rows, with a gap record: the broker can never take them."""
+    def set_aside(self, row: int, letters: Sequence[Letter]) -> None:
+        """Take out a row that the broker has, but for these letters; a gap record tells of them."""
 
     async def acknowledge(self, ids: Collection[int], *, soon: bool = False) -> None:
         """Delete rows; returns when that is on disk. Once called, it is done even if nobody waits any more."""
@@ -57,20 +60,21 @@ class Rows(Protocol):
 
 
 class _Parts:
-    """How many messages of a row are still to be acknowledged, and whether one was refused."""
+    """How many messages of a row are still to be settled, whether one came back, and what is never to be sent."""
 
-    __slots__ = ("left", "refused", "total")
+    __slots__ = ("left", "letters", "refused")
 
     def __init__(self) -> None:
-        self.total = self.left = 0
+        self.left = 0
         self.refused = False
+        self.letters: list[Letter] = []
 
 
 class Delivery:
     """Keeps the promise that a row is deleted only when the broker has acknowledged every message that holds of it.
 
-    A row of which a message was refused goes back to the buffer, and its topic is held back; `exceeded` is called
-    instead where the broker refuses a message because of its quota.
+    A row of which a message was refused goes back to the buffer, to be tried again as `trials` finds; a sample that is
+    refused for itself is set aside. `exceeded` is called where the broker refuses a message because of its quota.
     """
 
     def __init__(
@@ -80,6 +84,8 @@ class Delivery:
         rows: Rows,
         holds: Holds,
         component: BrokerComponent,
+        trials: Trials,
+        suspects: Suspects,
         exceeded: Callable[[], None],
     ) -> None:
         self._session = session
@@ -87,8 +93,11 @@ class Delivery:
         self._buffer = rows
         self._holds = holds
         self._component = component
+        self._trials = trials
+        self._suspects = suspects
         self._exceeded = exceeded
         self._open: dict[int, _Parts] = {}
+        self._under_way: dict[int, Message] = {}
         self._delivered: list[int] = []
         self._places = 0
         self._some_delivered = asyncio.Event()
@@ -99,8 +108,7 @@ class Delivery:
         """Note the messages that rows were packed into, before the first of them is sent."""
         for message in messages:
             for row in message.rows:
-                parts = self._open.setdefault(row, _Parts())
-                parts.total, parts.left = parts.total + 1, parts.left + 1
+                self._open.setdefault(row, _Parts()).left += 1
 
     async def send(self, message: Message, priority: Priority) -> None:
         """Publish a message as soon as there is a place; what becomes of it is settled when its PUBACK comes."""
@@ -110,30 +118,24 @@ class Delivery:
             self._settle(message, delivered=False)
             return
         acknowledged = self._session.send(f"{message.topic}/data", message.payload, coding=message.coding)
+        self._trials.sent(message.topic)
+        self._under_way[id(message)] = message
         acknowledged.add_done_callback(lambda puback: self._on_puback(message, puback))
 
+    @property
+    def under_way(self) -> Sequence[Message]:
+        """The messages that the broker has not answered."""
+        return tuple(self._under_way.values())
+
     def refuse(self, message: Message, error: PublishRefusedError) -> None:
-        """Take back a message that the broker does not want, and hold its topic back."""
+        """Take back a message whose meta the broker does not want, and hold its topic back."""
         self._component.refuse(message.topic, str(error))
         self._holds.hold(message.topic)
         self._settle(message, delivered=False)
 
-    async def give_up(self, message: Message) -> None:
-        """Drop a sample that is larger than any message the broker takes, so that it does not block the rest.
-
-        Where other samples of its row came before it in messages of their own, the row waits, and so does its topic.
-        """
-        error = PublishRefusedError.too_large(f"{message.topic}/data", len(message.payload))
-        (row,) = message.rows
-        if self._open[row].total > 1:
-            self.refuse(message, error)
-            return
-        log.warning("mqtt: given up, a gap record tells of it: %s", error)
-        self._component.rejected += 1
-        await self._buffer.reject([row])
-        del self._open[row]
-        self._settled.set()
-        self._settled.clear()
+    def give_up(self, message: Message, error: PublishRefusedError) -> None:
+        """Set a sample aside that is not even to be sent, so that it does not block the rest."""
+        self._set_aside(message, error)
 
     async def run(self) -> None:
         """Acknowledge to the buffer what the broker has acknowledged, in groups."""
@@ -155,6 +157,10 @@ class Delivery:
             await self._window.until_tight()
             await self._buffer.acknowledge((), soon=True)
 
+    async def until_some_settled(self) -> None:
+        """Wait until the next message is settled."""
+        await self._settled.wait()
+
     async def until_settled(self, upto: int) -> None:
         """Wait until no row with id <= `upto` is on its way."""
         while any(row <= upto for row in self._open):
@@ -172,19 +178,36 @@ class Delivery:
 
     def _on_puback(self, message: Message, puback: asyncio.Future[int]) -> None:
         error = puback.exception()
+        if error is None or isinstance(error, PublishRefusedError):
+            del self._under_way[id(message)]
         if error is None:
             self._component.acknowledged(matched=puback.result() != NO_MATCHING_SUBSCRIBERS)
             self._component.accept(message.topic)
             self._holds.accept(message.topic)
             self._settle(message, delivered=True, places=1)
+            self._trials.taken(message)
         elif isinstance(error, PublishRefusedError):
             self._component.rejected += 1
             self._window.release()
-            if error.of_quota:
-                self._settle(message, delivered=False)
-                self._exceeded()
-                return
-            self.refuse(message, error)
+            self._on_refusal(message, error)
+
+    def _on_refusal(self, message: Message, error: PublishRefusedError) -> None:
+        if error.of_quota:
+            self._settle(message, delivered=False)
+            self._trials.back(message.topic)
+            self._exceeded()
+        elif self._trials.is_hopeless(message):
+            self._set_aside(message, error)
+            self._trials.set_aside(message)
+        else:
+            self._settle(message, delivered=False)
+            self._trials.refused(message, error)
+
+    def _set_aside(self, message: Message, error: PublishRefusedError) -> None:
+        (row,), letter = message.rows, message.letter
+        if letter is not None and row in self._open:
+            self._open[row].letters.append(replace(letter, why=str(error)))
+        self._settle(message, delivered=True)
 
     def _settle(self, message: Message, *, delivered: bool, places: int = 0) -> None:
         done: list[int] = []
@@ -198,6 +221,11 @@ class Delivery:
                 del self._open[row]
                 if parts.refused:
                     self._buffer.release([row])
+                    continue
+                self._suspects.left(row)
+                if parts.letters:
+                    self._buffer.set_aside(row, parts.letters)
+                    self._component.put_aside(len(parts.letters), parts.letters[-1].why)
                 else:
                     done.append(row)
         self._settled.set()

@@ -20,14 +20,24 @@ class Holds:
         self._first, self._longest = first, longest
         self._delays: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._paused: set[str] = set()
 
     @property
     def topics(self) -> AbstractSet[str]:
         """The topics that wait."""
-        return self._timers.keys()
+        return self._timers.keys() | self._paused
+
+    def pause(self, topic: str) -> None:
+        """Let a topic wait until `resume` or `hold`."""
+        self._paused.add(topic)
+
+    def resume(self, topic: str) -> None:
+        """End a pause."""
+        self._paused.discard(topic)
 
     def hold(self, topic: str) -> None:
         """Hold a topic back; one that waits already goes on waiting."""
+        self._paused.discard(topic)
         if topic in self._timers:
             return
         delay = self._delays[topic] = self.delay(topic)

@@ -10,6 +10,7 @@ from gateway.publisher.delivery import Delivery, Rows
 from gateway.publisher.holds import Holds
 from gateway.publisher.payload import Message
 from gateway.publisher.reasons import PublishRefusedError
+from gateway.publisher.trials import Suspects
 from gateway.publisher.window import Priority
 
 FULL_READINGS: Final = 5000
@@ -29,6 +30,7 @@ class Lane:
         rows: Rows,
         holds: Holds,
         delivery: Delivery,
+        suspects: Suspects,
         *,
         pack: Callable[[list[Stored]], list[Message]],
         explain: Callable[[Meta], Awaitable[None]],
@@ -40,6 +42,7 @@ class Lane:
         self._buffer = rows
         self._holds = holds
         self._delivery = delivery
+        self._suspects = suspects
         self._pack = pack
         self._explain = explain
         self._start = self._cursor = after
@@ -84,8 +87,10 @@ class Lane:
             await self._pause.wait()
 
     async def _send(self, message: Message) -> None:
-        if not message.fits:
-            await self._delivery.give_up(message)
+        if not message.fits or self._suspects.is_condemned(message):
+            topic = f"{message.topic}/data"
+            too_large = PublishRefusedError.too_large(topic, len(message.payload))
+            self._delivery.give_up(message, PublishRefusedError.deadly(topic) if message.fits else too_large)
             return
         try:
             await self._explain(message.meta)

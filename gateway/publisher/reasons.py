@@ -18,6 +18,8 @@ _KEEP_ALIVE_TIMEOUT: Final = 0x8D
 _QUOTA_EXCEEDED: Final = 0x97
 _TOO_MUCH: Final = (0x93, 0x96, _QUOTA_EXCEEDED)
 """Receive Maximum exceeded, Message rate too high, Quota exceeded (MQTT 5.0 section 3.14.2.1)."""
+_PACKET: Final = (0x81, 0x82, 0x90, 0x95, 0x99)
+"""Malformed packet, Protocol error, Topic Name invalid, Packet too large, Payload format invalid (the same section)."""
 _BUSY: Final = (0x88, 0x89, _QUOTA_EXCEEDED, 0x9F)
 """Server unavailable, Server busy, Quota exceeded, Connection rate exceeded (MQTT 5.0 section 3.2.2.2)."""
 BUSY_RETRY_S: Final = 10.0
@@ -36,6 +38,11 @@ class PublishRefusedError(GatewayError):
         """Whether it is not the message that the broker minds, but how many there are."""
 
     @classmethod
+    def deadly(cls, topic: str) -> "PublishRefusedError":
+        """Refuse what the broker has ended the session for, sent alone, again and again."""
+        return cls(topic, "it ended the session each time that this sample was sent", do="Look into the broker's log.")
+
+    @classmethod
     def too_large(cls, topic: str, size: int) -> "PublishRefusedError":
         """Refuse what the broker would end the session for (MQTT 5.0 section 3.2.2.3.6)."""
         return cls(topic, f"{size} bytes are more than its Maximum Packet Size", do=_RAISE_LIMIT)
@@ -47,6 +54,10 @@ class TooMuchError(PublishError):
 
 class TakenOverError(PublishError):
     """Another client took the session over (MQTT 5.0 section 3.1.4)."""
+
+
+class PacketRefusedError(PublishError):
+    """The broker ended the session because of one packet, and did not say which."""
 
 
 class CutError(PublishError):
@@ -112,4 +123,7 @@ def ended_by(flags: DisconnectFlags, reason_code: ReasonCode, address: str) -> P
         return TakenOverError(text, do=do, retry_after_s=TAKEN_OVER_RETRY_S)
     if reason_code.value in _TOO_MUCH:
         return TooMuchError(text, do="Write the broker's quota as mqtt.max_messages_per_second, or have it raised.")
+    if reason_code.value in _PACKET:
+        do = "Look into the broker's log. Messages go one by one until it is known for which of them this is."
+        return PacketRefusedError(text, do=do)
     return PublishError(text, do="Look into the broker's log.")

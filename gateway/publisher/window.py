@@ -39,6 +39,12 @@ class Window:
         self._empty = asyncio.Event()
         self._count(0)
 
+    def resize(self, size: int) -> None:
+        """Have another number of places from now on."""
+        self.size = size
+        self._reserve = max(1, size // 10) if size > 1 else 0
+        self.release(0)
+
     @property
     def is_tight(self) -> bool:
         """Whether half of the places or fewer are free: time to hurry with what holds them."""

@@ -58,7 +58,7 @@ class Consumer:
         names = [(row.meta.device, row.first_seq + at) for row in rows for at in range(len(row.samples))]
         assert len(set(names)) == len(names)
         self.next = max(self.stored | there, default=0) + 1
-        store.connection.close()
+        store.close()
         return store.epoch
 
 

@@ -43,6 +43,10 @@ def store(tmp_path: Path) -> Store:
     gap = Gap(NOW, "cycles-skipped", {"count": 3})
     store.commit([Batch(META, (), 0, gaps=(gap,))], (), NOW)
     store.commit([Batch(META, (Sample.good(NOW + number, (0,), (number,)),), 1) for number in range(1, 11)], (), NOW)
+    letter = (
+        "INSERT INTO dead_letters(at_ms, epoch, device, seq, why, sample) VALUES (1, ?, 'press-1', 7, 'too large', '')"
+    )
+    store.connection.execute(letter, (store.epoch,))
     return store
 
 
@@ -79,6 +83,7 @@ async def test_info_says_what_is_stored(store: Store, shell: Shell, runs: bool) 
     }  # fmt: skip
     assert (press["pending_samples"], press["oldest_ms"], press["lanes"]["history"]["samples"]) == (11, NOW, 11)
     assert found["kept"]["samples"] == 1
+    assert [(letter["seq"], letter["why"]) for letter in found["dead_letters"]] == [(7, "too large")]
     assert [gap["reason"] for gap in found["gaps"] if gap["device"] == "press-1"] == ["cycles-skipped"]
     assert "press-1" in said.out
     assert "cycles-skipped" in said.out

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.broker import require_mosquitto
-from tests.end_to_end.opcua_line import KEEP_ALIVE_S, OTHER, PROMISE_S, SLACK_S, VICTIM, Line, lost, opcua_line
-from tests.end_to_end.rig import Plant
+from tests.end_to_end.opcua_line import OTHER, PROMISE_S, SLACK_S, VICTIM, Line, lost, opcua_line
+from tests.end_to_end.rig import WITHIN_S, Plant
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
 
@@ -82,8 +82,8 @@ async def test_what_a_killed_gateway_missed_is_read_from_history_once(tmp_path: 
                 await line.order("forget_subscriptions")
             await asyncio.sleep(down_s)  # the length of the outage
             await line.gateway.start()
-            await line.flows(VICTIM, within=30.0)
-            await line.consumer.until(lambda _: not lost(line.book(VICTIM), explained=False), within=3 * KEEP_ALIVE_S)
+            await line.flows(VICTIM, within=WITHIN_S)
+            await line.consumer.until(lambda _: not lost(line.book(VICTIM), explained=False), within=WITHIN_S)
         await line.gateway.until(lambda now: now["buffer"]["oldest_age_s"] < 2)
         counted = [
             sample for _, sample in sorted(line.book(VICTIM).samples.items()) if "counter" in sample.get("values", {})

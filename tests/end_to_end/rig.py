@@ -21,6 +21,8 @@ from tests.broker import Broker, free_port
 
 WITHIN_S = 60.0
 """How long anything may take that is not a matter of speed."""
+STARTS_S = 150.0
+"""How long the simulated PLCs may take to be up: to build the address space is work, and a machine may be busy."""
 RUN = ("-m", "gateway", "run", "-c")
 """The arguments that have Python run the gateway; the config file follows."""
 
@@ -78,7 +80,7 @@ class Plant(Child):
         """Start on free ports and learn which they are."""
         process = await self.start(stdout=asyncio.subprocess.PIPE)
         assert process.stdout is not None
-        self.where = json.loads(await asyncio.wait_for(process.stdout.readline(), WITHIN_S))
+        self.where = json.loads(await asyncio.wait_for(process.stdout.readline(), STARTS_S))
 
     async def order(self, device: str, do: str, **arguments: Any) -> Any:
         """Steer a device."""

@@ -1,7 +1,25 @@
 """Each fault of an OPC UA server that users of other gateways report: data flows again by itself, no loss is untold.
 
 The robot's counter goes up by one ten times a second, whether anybody listens or not: a count that did not come must
-lie where a gap or a bad quality is. The robot and the press beside it must not notice anything.
+lie where a gap or a bad quality is; one that the server still held must not be missing at all. The robot and the press
+beside it must not notice anything, and the gateway's descriptors must be at their old count.
+
+What leaves other gateways connected and without data, how it is found, and after how many seconds data flowed again
+(measured on a machine seven times as busy as it has cores; most of it is the pause before the next attempt):
+
+| state | found by | s |
+|---|---|---|
+| the server was killed and is back | the connection ends | 4.3 |
+| the session is gone, told, and not told | BadSessionIdInvalid; no keep-alive | 1.2, 8.5 |
+| the subscription is gone, told, and not told | BadNoSubscription; no keep-alive | 4.9, 8.2 |
+| publishing stops for 6 s, and for 20 s | nothing to find; no keep-alive | 2.7, 0.9 |
+| the link is half open | no keep-alive; a connection that does not open | 0.7 |
+| Read is not answered | the look at the server's state | 0.6 |
+| namespaces are in another order | names resolved again at each connect | 2.4 |
+| limits are lower than before, told | limits read again at each connect | 3.4 |
+| sessions are refused | tried again in growing pauses | 3.5 |
+| the server is not Running | the look at the server's state | 5.5 |
+| the server's certificate is new | `certificate-error` until a person trusts it | 1.7 |
 """
 
 import asyncio

@@ -45,6 +45,7 @@ class FakeBroker(Component[MqttState]):
         self.published = 812
         self.rejected = 0
         self.unmatched = 0
+        self.set_aside = 0
         self.tls = True
         self.refusals: Mapping[str, str] = {}
         self.alarms: tuple[Any, ...] = ()

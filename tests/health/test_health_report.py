@@ -6,6 +6,7 @@ from fake_parts import FakeBroker, FakeBuffer, FakeDevice, FakeLevel, expiring, 
 
 from gateway.health.report import Certificate, ConfigParts, Instant, Parts, report
 from gateway.model import DeviceState, Ledger, MqttState
+from gateway.publisher.component import Alarm
 from gateway.version import VERSION
 
 LEDGER = {"sampled": 93000, "suppressed": 11800, "acked": 81100, "pending": 100, "dropped": 0, "unaccounted": 0}
@@ -69,6 +70,7 @@ def test_the_report_of_a_gateway_in_good_order_has_every_field() -> None:
             "published": 812,
             "rejected": 0,
             "unmatched": 0,
+            "set_aside": 0,
             "error": None,
             "tls": True,
         },
@@ -189,6 +191,12 @@ OTHER_REASONS = [
         "degraded",
         "publish-refused",
         "MQTT: the broker refuses f/p/data: not authorised (0x87)",
+    ),
+    (
+        {"broker": FakeBroker(alarms=(Alarm("broker-quota", "it gets 12 messages a second now", "Raise it.", 60.0),))},
+        "degraded",
+        "broker-quota",
+        "MQTT: it gets 12 messages a second now",
     ),
     (
         {"broker": FakeBroker(unmatched=7)},

@@ -1,8 +1,9 @@
 """A buffer in memory, at the seam between buffer and publisher; it remembers all that was asked of it."""
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.stored import Stored
 from gateway.model import Gap, Meta, Sample
 
@@ -17,6 +18,7 @@ class FakeRows:
         self.in_flight: set[int] = set()
         self.acknowledged: list[int] = []
         self.rejected: list[int] = []
+        self.letters: list[Letter] = []
         self.retired: list[str] = []
         self.asked_soon = 0
         self.commits = asyncio.Event()
@@ -66,11 +68,11 @@ class FakeRows:
         self.acknowledged += ids
         _pulse(self._drained)
 
-    async def reject(self, ids: Collection[int]) -> None:
-        for row in ids:
-            del self.rows[row]
-            self.in_flight.remove(row)
-        self.rejected += ids
+    def set_aside(self, row: int, letters: Sequence[Letter]) -> None:
+        del self.rows[row]
+        self.in_flight.remove(row)
+        self.rejected.append(row)
+        self.letters += letters
         _pulse(self._drained)
 
     async def until_rejected(self, count: int) -> None:

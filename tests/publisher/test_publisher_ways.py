@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -176,6 +177,37 @@ async def test_the_next_broker_takes_over_and_the_first_is_asked_first_again(tmp
             await line.rows.until_empty()
     told = [one["seq"] for one in samples(at_first.messages)] + [one["seq"] for one in samples(at_second.messages)]
     assert sorted(set(told)) == [1, 2, 3]
+
+
+async def test_it_goes_back_to_the_preferred_broker_when_that_can_be_reached_and_verified_again(tmp_path: Path) -> None:
+    """Politely: no last will goes out, and nothing is lost. One under a certificate of others is none (P9)."""
+    authority = trustme.CA()
+    with Broker(tmp_path / "a", authority=authority) as first, Broker(tmp_path / "b", authority=authority) as second:
+        first.stop()
+        at_second = await second.subscribe("#")
+        hosts = [f"localhost:{first.port}", f"localhost:{second.port}"]
+        line = Line(section(first, host=None, hosts=hosts), options={"first_look": 0.3})
+        async with line.running():
+            await line.until(MqttState.CONNECTED)
+            assert line.component.address == f"localhost:{second.port}"
+            first.use_certificate(trustme.CA().issue_cert("localhost"))
+            first.start()
+            # It is looked at, and not trusted.
+            await asyncio.to_thread(first.wait_for_log, "alert", "error")
+            line.rows.put(meta(), sample(1))
+            await at_second.until(lambda messages: len(samples(messages)) == 1)
+            first.stop()
+            first.use_certificate(authority.issue_cert("localhost"))
+            first.start()
+            at_first = await first.subscribe("#")
+            await at_first.until(lambda messages: any(one.topic.endswith("/status") for one in messages))
+            line.rows.put(meta(), sample(2))
+            await at_first.until(samples)
+            await line.rows.until_empty()
+            assert line.component.address == f"localhost:{first.port}"
+        reasons = [json.loads(one.payload).get("reason") for one in at_second.on("/status")]
+    assert reasons[-1] == "stopped"
+    assert "lost" not in reasons
 
 
 def plain(**keys: Any) -> MqttSection:

@@ -17,8 +17,12 @@ _STATUS_CHANGE: Final = ObjectIds.StatusChangeNotification_Encoding_DefaultBinar
 _HISTORY_DATA: Final = ObjectIds.HistoryData_Encoding_DefaultBinary
 
 
+Changes = list[tuple[int, DataValue]]
+"""Client handles and values, in the server's order."""
+
+
 class Published(NamedTuple):
-    """One NotificationMessage: changes are (client handle, value) in the server's order.
+    """One NotificationMessage.
 
     A keep-alive has no notifications at all, and carries the sequence number that the next message will have.
     `available` are the sequence numbers that the server still has for Republish;
@@ -28,7 +32,7 @@ class Published(NamedTuple):
     subscription: int
     sequence: int
     keep_alive: bool
-    changes: list[tuple[int, DataValue]]
+    changes: Changes
     status: int | None
     available: tuple[int, ...] = ()
     more: bool = False
@@ -72,7 +76,7 @@ def republish_response(body: Buffer, subscription: int) -> Published:
 def _message(data: bytes, at: int, subscription: int, available: tuple[int, ...]) -> Published:
     (sequence,) = _UINT32.unpack_from(data, at)
     notifications, at = count_at(data, at + 4 + 8)
-    changes: list[tuple[int, DataValue]] = []
+    changes: Changes = []
     status = None
     for _ in range(notifications):
         kind, begin, at = _extension_object(data, at)
@@ -130,7 +134,7 @@ def _extension_object(data: bytes, at: int) -> tuple[int, int, int]:
     return number, at + 5, at + 5 + max(length, 0)
 
 
-def _data_changes(data: bytes, at: int, changes: list[tuple[int, DataValue]]) -> None:
+def _data_changes(data: bytes, at: int, changes: Changes) -> None:
     count, at = count_at(data, at)
     for _ in range(count):
         (handle,) = _UINT32.unpack_from(data, at)

@@ -62,8 +62,8 @@ def _stamp(value: DataValue, clock: Clock) -> int | None:
 def _sample(ts: int, row: _Row, names: tuple[str, ...], rx: int | None, unpack: Unpack) -> Sample:
     columns = tuple(sorted(row))
     found = [row[column] for column in columns]
-    values = tuple([value.value for value in found])
-    if not any(value.status for value in found) and _UNUSABLE.isdisjoint(map(type, values)):
+    values, statuses = tuple([value.value for value in found]), [value.status for value in found]
+    if not any(statuses) and _UNUSABLE.isdisjoint(map(type, values)):
         return Sample(ts, columns, values, len(columns), rx=rx)
     return _qualified(ts, row, names, rx, unpack)
 

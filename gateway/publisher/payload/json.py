@@ -1,11 +1,12 @@
 """Data messages as JSON: rows in, encoded messages out; pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.stored import Stored
 from gateway.model import FLOAT32, Gap, Meta, Sample, Value
 from gateway.publisher.payload import Message
@@ -13,6 +14,7 @@ from gateway.publisher.payload.coding import compress
 from gateway.publisher.payload.floats import shortest
 
 VERSION: Final = 1
+_NO_LIMITS: Final[Mapping[int, int]] = {}
 _PACKET_OVERHEAD: Final = 64
 """What an MQTT packet adds to topic and payload, generously: headers, lengths, packet id and properties."""
 
@@ -26,23 +28,25 @@ def messages(
     max_packet: int | None = None,
     aim: int | None = None,
     compression: str = "none",
+    most: Mapping[int, int] = _NO_LIMITS,
 ) -> list[Message]:
     """Pack rows into messages of one device, epoch and meta each, as full as `max_bytes` of payload allow.
 
     `max_packet` is the broker's Maximum Packet Size (MQTT 5.0 section 3.2.2.3.6). `aim` asks for smaller messages
     than that. A device's samples keep their order. A sample is never cut: a message of a single one may exceed the
     limit, and says that it does not fit. Compression comes last: messages are filled by what they are without it.
+    `most` says how many samples of some rows, by their ids, may go into one message.
     """
     style = _Style(gateway, historical, aim or max_bytes, compression)
     packed: list[Message] = []
     open_messages: dict[str, _OpenMessage] = {}
     for row in rows:
         current = open_messages.get(row.meta.device)
-        if current is None or not current.takes(row):
+        if current is None or not current.takes(row, most.get(row.id)):
             if current is not None:
                 packed += current.close()
             limit = payload_limit(row.meta.topic, max_bytes, max_packet)
-            current = open_messages[row.meta.device] = _OpenMessage(row, style, limit)
+            current = open_messages[row.meta.device] = _OpenMessage(row, style, limit, most.get(row.id))
         packed += current.add(row)
     for current in open_messages.values():
         packed += current.close()
@@ -106,6 +110,12 @@ def _head(row: Stored, gateway: str, historical: bool) -> bytes:
     return orjson.dumps(head)[:-1] + b',"samples":['
 
 
+def _letter(seq: int, sample: Sample | Gap, encoded: bytes) -> Letter:
+    if isinstance(sample, Gap):
+        return Letter(seq, sample.ts, 0, encoded, is_gap=True)
+    return Letter(seq, sample.ts, sample.readings, encoded)
+
+
 @dataclass(frozen=True, slots=True)
 class _Style:
     """What all messages of one lane have in common; they become no larger than `aim` if they can help it."""
@@ -119,21 +129,25 @@ class _Style:
 class _OpenMessage:
     """A message that is being filled."""
 
-    def __init__(self, row: Stored, style: _Style, limit: int) -> None:
+    def __init__(self, row: Stored, style: _Style, limit: int, most: int | None) -> None:
         self._epoch, self._meta = row.epoch, row.meta
         self._head = _head(row, style.gateway, style.historical)
         self._limit = limit
         self._aim = min(limit, style.aim)
         self._compression = style.compression
+        self._most = most
         self._empty()
 
     def _empty(self) -> None:
         self._samples: list[bytes] = []
         self._rows: dict[int, int] = {}
+        self._last: tuple[int, Sample | Gap]
         self._size = len(self._head) + len(b"]}")
 
-    def takes(self, row: Stored) -> bool:
-        """Whether the row's samples may stand in this message."""
+    def takes(self, row: Stored, most: int | None) -> bool:
+        """Whether the row's samples, of which `most` go together, may stand in this message."""
+        if most != self._most:
+            return False
         ours, theirs = self._meta, row.meta
         return (self._epoch, ours.id, ours.topic, ours.labels) == (row.epoch, theirs.id, theirs.topic, theirs.labels)
 
@@ -141,8 +155,9 @@ class _OpenMessage:
         """Add a row's samples; gives the messages that are full."""
         for seq, sample in enumerate(row.samples, start=row.first_seq):
             encoded = encode_sample(self._meta, sample, seq)
-            if self._size + len(encoded) > self._aim:
+            if self._size + len(encoded) > self._aim or len(self._samples) == self._most:
                 yield from self.close()
+            self._last = (seq, sample)
             self._samples.append(encoded)
             self._size += len(encoded) + len(b",")
             self._rows[row.id] = row.readings
@@ -153,5 +168,7 @@ class _OpenMessage:
             payload, coding = compress(self._head + b",".join(self._samples) + b"]}", self._compression)
             rows, readings = tuple(self._rows), sum(self._rows.values())
             fits = len(payload) <= self._limit
-            yield Message(self._meta.topic, payload, self._meta, rows, readings, fits=fits, coding=coding)
+            count = len(self._samples)
+            letter = _letter(*self._last, self._samples[0]) if count == 1 else None
+            yield Message(self._meta.topic, payload, self._meta, rows, readings, fits, coding, count, letter)
         self._empty()

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.drivers.base import NOTIFICATIONS_LOST, Notification
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.faults import CONNECTION_LOST, refused
-from gateway.drivers.opcua.messages import Published
+from gateway.drivers.opcua.messages import Changes, Published
 from gateway.drivers.opcua.subscription.creating import subscribe_to
 from gateway.drivers.opcua.subscription.memory import Memory
 from gateway.drivers.opcua.subscription.publishing import Publishing, Receipt
@@ -224,14 +224,15 @@ class Follower:
         self._has_data = self._has_data or bool(published.changes)
         if subscription.unread:
             subscription.unread.difference_update(column for column, _ in published.changes)
-        self._unmonitored.note(published.changes)
+        flagged = [change for change in published.changes if change[1].status]
+        self._unmonitored.note(published.changes, flagged)
         samples = await self._connection.samples(published.changes, rx)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}
         marks |= self._connection.seams.note(published.changes)
-        return Notification(samples, gaps + self._overflowed(published, rx), receipt, marks)
+        return Notification(samples, gaps + self._overflowed(flagged, rx), receipt, marks)
 
-    def _overflowed(self, published: Published, rx: int) -> tuple[Gap, ...]:
-        tags = sorted({self._connection.names[column] for column, value in published.changes if value.overflowed})
+    def _overflowed(self, flagged: Changes, rx: int) -> tuple[Gap, ...]:
+        tags = sorted({self._connection.names[column] for column, value in flagged if value.overflowed})
         return (Gap(rx, "source-overflow", {"tags": tags, "to": rx}),) if tags else ()
 
     def _ended(self, status: int) -> DeviceError:

@@ -10,12 +10,12 @@ from asyncua.ua.status_codes import StatusCodes
 from gateway.drivers.base import Notification
 from gateway.drivers.opcua.connection import Connection
 from gateway.drivers.opcua.faults import CONNECTION_LOST
+from gateway.drivers.opcua.messages import Changes
 from gateway.drivers.opcua.subscription.items import UNKNOWN_NODE, monitor
 from gateway.drivers.opcua.subscription.recovery import facts_of
 from gateway.drivers.opcua.subscription.retries import Retries
 from gateway.drivers.opcua.subscription.subscription import Subscription
 from gateway.drivers.opcua.survey import survey
-from gateway.drivers.opcua.types.values import DataValue
 from gateway.errors import DeviceError
 from gateway.model import Bookmark, Sample
 
@@ -56,9 +56,9 @@ class Unmonitored:
                     self._retries.wait(column, "", now)
         return self._bad(self._refused)
 
-    def note(self, changes: Sequence[tuple[int, DataValue]]) -> None:
-        """Note which nodes have vanished from the server, and which are back by themselves."""
-        gone = {column for column, value in changes if value.status & 0xFFFF_0000 in _VANISHED}
+    def note(self, changes: Changes, flagged: Changes) -> None:
+        """Note which nodes have vanished from the server, and which are back; `flagged` have another status than 0."""
+        gone = {column for column, value in flagged if value.status & 0xFFFF_0000 in _VANISHED}
         if gone:
             now = asyncio.get_running_loop().time()
             for column in gone:
