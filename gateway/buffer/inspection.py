@@ -4,7 +4,6 @@ Each step is short, so that the daemon's commits go on between two of them.
 """
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -56,7 +55,7 @@ class Inspection:
             "devices": [device for device in devices if device["epoch"] == present or device["pending_samples"]],
             "gaps": self._gaps(),
             "kept": self._kept_totals(),
-            "refused": dead_letters.info(self._connection),
+            "dead_letters": dead_letters.info(self._connection),
             "set_aside": [_described(file) for file in folder.set_asides(self._path)],
         }
 
@@ -83,10 +82,9 @@ class Inspection:
             ledger = {**stream, "pending": pending.get(stream["id"], 0)}
             if unaccounted := _unaccounted(ledger):
                 wrong.append({"epoch": stream["epoch"], "device": stream["device"], "unaccounted": unaccounted})
-        kept = "SELECT row FROM kept" if self._kept else "SELECT 0"
-        orphans = f"SELECT count(*) FROM blobs WHERE id NOT IN (SELECT id FROM batches UNION ALL {kept})"  # noqa: S608
-        (without_row,) = self._execute(orphans).fetchone()
-        return {"ledger": wrong, "blobs_without_row": without_row, "integrity": self._integrity(seconds)}
+        tables = ("blobs", "batches", "kept") if self._kept else ("blobs", "batches")
+        blobs, *rows = (self._execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)  # noqa: S608
+        return {"ledger": wrong, "blobs_without_row": max(0, blobs - sum(rows)), "integrity": self._integrity(seconds)}
 
     def rows(self, after: int, readings: int) -> list[Stored]:
         """Give the intact rows that follow, about so many readings; none at the end."""
@@ -169,17 +167,12 @@ class Inspection:
         return self._metas[number]
 
     def _integrity(self, seconds: float | None) -> str:
-        if seconds is not None:
-            deadline = time.monotonic() + seconds
-            self._connection.set_progress_handler(lambda: int(time.monotonic() > deadline), 100_000)
-        try:
+        def check() -> str:
             return str(self._execute("PRAGMA integrity_check(1)").fetchone()[0])
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_INTERRUPT":
-                raise
-            return f"not finished within {seconds:g} s"
-        finally:
-            self._connection.set_progress_handler(None, 0)
+
+        if seconds is None:
+            return check()
+        return schema.bounded(self._connection, seconds, check) or f"not finished within {seconds:g} s"
 
 
 class Lone:

@@ -66,6 +66,8 @@ def give_way(transaction: "Transaction") -> bool:
     """Forget the oldest for the sake of what was not delivered yet; False if there is nothing left."""
     oldest = _oldest(transaction)
     _forget(transaction, oldest)
+    if not oldest:
+        transaction.tables.kept_rows = transaction.tables.kept_bytes = 0  # they may have been estimated
     return bool(oldest)
 
 
@@ -104,8 +106,7 @@ def insert_past(transaction: "Transaction", row: Row, gap: bytes | None) -> None
     )  # fmt: skip
     transaction.tables.next_past += 1
     transaction.tables.past_rows += 1
-    transaction.tables.rows += 1
-    transaction.tables.samples += row.samples
+    transaction.come(transaction.touch(row.stream), row.samples)
 
 
 def _oldest(transaction: "Transaction") -> list[tuple[int, int, int, int]]:

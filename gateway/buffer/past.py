@@ -73,12 +73,12 @@ def take_over(transaction: "Transaction", chunk: Chunk) -> bool:
 
 def _has_room(transaction: "Transaction", needed: int) -> bool:
     """Whether some bytes fit, and half of the buffer stays free for what is yet to be read."""
-    free = transaction.free_bytes() + transaction.tables.kept_bytes
-    if transaction.tables.rows and free - needed < transaction.usable_bytes // 2:
+    free = transaction.room.free_bytes() + transaction.tables.kept_bytes
+    if transaction.tables.rows and free - needed < transaction.room.usable_bytes // 2:
         return False
-    while transaction.free_bytes() < needed and kept.give_way(transaction):
+    while transaction.room.free_bytes() < needed and kept.give_way(transaction):
         pass
-    return transaction.free_bytes() >= needed
+    return transaction.room.free_bytes() >= needed
 
 
 def _told(loss: Loss) -> dict[str, Any]:

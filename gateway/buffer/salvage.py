@@ -51,6 +51,7 @@ class Salvage:
     def __init__(self, writer: Writer, committed: asyncio.Condition, stored: Callable[[], Awaitable[None]]) -> None:
         self.busy = False
         self.left: dict[str, str] = {}
+        self._unreadable = ("", "")
         self._path = writer.path
         self._writer = writer
         self._committed = committed
@@ -83,7 +84,9 @@ class Salvage:
         try:
             tally = await self._empty(wreck)
         except (sqlite3.Error, OSError) as error:
-            log.warning("buffer: %s cannot be read now: %s", file.name, error)
+            if self._unreadable != (file.name, str(error)):  # it is tried again and again, and said once
+                self._unreadable = (file.name, str(error))
+                log.warning("buffer: %s cannot be read now: %s", file.name, error)
             return
         finally:
             await asyncio.shield(self._in_thread(wreck.close))
@@ -104,7 +107,7 @@ class Salvage:
             wreck = _recognise(file)
         if None not in (self._writer.machine_id, wreck.machine_id) and self._writer.machine_id != wreck.machine_id:
             wreck.close()
-            raise schema.AnotherMachineError(wreck.epoch, {})
+            raise schema.AnotherMachineError(wreck.epoch or "", {})
         return wreck
 
     async def _empty(self, wreck: Wreck) -> Tally:

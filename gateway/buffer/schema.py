@@ -3,16 +3,18 @@
 import contextlib
 import secrets
 import sqlite3
-import time
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+Result = TypeVar("Result")
 
 APPLICATION_ID: Final = 0x45644757  # "EdGW", at offset 68 of the file (SQLite file format section 1.3)
 SCHEMA_VERSION: Final = 2
 PAGE_BYTES: Final = 4096
-CHECK_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 1.5
 _DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT")
 """The last because nothing here asks for what a table that is whole would refuse."""
 _IN_USE: Final = 0
@@ -33,7 +35,8 @@ CREATE TABLE identity(epoch TEXT NOT NULL, machine_id TEXT, succeeds INTEGER NOT
     clean INTEGER NOT NULL);
 CREATE TABLE streams(id INTEGER PRIMARY KEY, epoch TEXT NOT NULL, device TEXT NOT NULL, next_seq INTEGER NOT NULL,
     sampled INTEGER NOT NULL, suppressed INTEGER NOT NULL, acked INTEGER NOT NULL, dropped INTEGER NOT NULL,
-    committed_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, resent INTEGER NOT NULL DEFAULT 0, UNIQUE(epoch, device));
+    committed_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, resent INTEGER NOT NULL DEFAULT 0,
+    pending_rows INTEGER NOT NULL DEFAULT 0, pending_samples INTEGER NOT NULL DEFAULT 0, UNIQUE(epoch, device));
 CREATE TABLE metas(id INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 CREATE TABLE topics(topic TEXT PRIMARY KEY, device TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE batches(id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, meta INTEGER NOT NULL,
@@ -48,10 +51,16 @@ CREATE TABLE kept(id INTEGER PRIMARY KEY, row INTEGER NOT NULL, stream INTEGER N
     to_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, size INTEGER NOT NULL, gap BLOB);
 CREATE TABLE salvages(file TEXT PRIMARY KEY, upto INTEGER NOT NULL, seen BLOB NOT NULL) WITHOUT ROWID;
 """
-_MIGRATIONS: Final = {
-    1: "ALTER TABLE streams ADD COLUMN resent INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE batches ADD COLUMN resent INTEGER NOT NULL DEFAULT 0;" + _SINCE_VERSION_2
-}
+_FROM_VERSION_1: Final = """
+ALTER TABLE streams ADD COLUMN resent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN pending_rows INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN pending_samples INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE batches ADD COLUMN resent INTEGER NOT NULL DEFAULT 0;
+UPDATE streams SET pending_rows = counted.rows, pending_samples = counted.samples
+    FROM (SELECT stream, count(*) AS rows, sum(samples) AS samples FROM batches GROUP BY stream) AS counted
+    WHERE counted.stream = streams.id;
+"""
+_MIGRATIONS: Final = {1: _FROM_VERSION_1 + _SINCE_VERSION_2}
 """What makes a file of the next version out of one of each older version."""
 
 
@@ -223,17 +232,26 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def _quick_check(connection: sqlite3.Connection) -> None:
-    """Look for damage after an unclean end, for a bounded time: a large file must not delay the start."""
-    deadline = time.monotonic() + CHECK_SECONDS
-    connection.set_progress_handler(lambda: int(time.monotonic() > deadline), 100_000)
+def bounded(connection: sqlite3.Connection, seconds: float, work: Callable[[], Result]) -> Result | None:
+    """Do some reading for a bounded time; None if it did not come to its end.
+
+    By an interrupt: a progress handler is not called while SQLite walks through a tree to check it.
+    """
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.start()
     try:
-        result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        return work()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname != "SQLITE_INTERRUPT":
             raise
-        result = "ok"
+        return None
     finally:
-        connection.set_progress_handler(None, 0)
-    if result != "ok":
-        raise ForeignFileError(f"it is damaged: {result}")
+        timer.cancel()
+        timer.join()
+
+
+def _quick_check(connection: sqlite3.Connection) -> None:
+    """Look for damage after an unclean end, for a bounded time: a large file must not delay the start."""
+    found = bounded(connection, CHECK_SECONDS, lambda: connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if found not in (None, "ok"):
+        raise ForeignFileError(f"it is damaged: {found}")

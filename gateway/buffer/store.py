@@ -77,7 +77,10 @@ class Store:
     def _load(self) -> None:
         """Count the rows: memory holds sums, the file holds the truth."""
         execute = self.connection.execute
-        streams = "SELECT id, epoch, device, next_seq, sampled, suppressed, acked, dropped, resent FROM streams"
+        streams = """
+SELECT id, epoch, device, next_seq, sampled, suppressed, acked, dropped, resent, pending_rows, pending_samples
+FROM streams
+"""
         for row in execute(streams):
             stream = Stream(*row)
             self.tables.streams[stream.id] = stream
@@ -225,7 +228,10 @@ class Store:
         return {row for row in metas if self.meta(row).topic in topics}
 
     def _decode(self, row: Row, gap: bytes | None, blob: bytes) -> Stored | None:
-        meta, epoch = self.meta(row.meta), self.tables.streams[row.stream].epoch
+        meta = self.meta(row.meta)
+        if row.stream not in self.tables.streams:
+            raise schema.ForeignFileError("it holds rows of a device that it does not know")
+        epoch = self.tables.streams[row.stream].epoch
         samples: tuple[Sample | Gap, ...]
         for copy in (blob,) if gap is None else (blob, gap):
             try:

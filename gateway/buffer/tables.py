@@ -29,6 +29,9 @@ class Stream:
     acked: int = 0
     dropped: int = 0
     resent: int = 0
+    rows: int = 0
+    """Rows that wait."""
+    samples: int = 0
     pending: int = 0
 
     @property

@@ -4,22 +4,19 @@ import copy
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from gateway.buffer import bookmarks, codec, kept, schema
+from gateway.buffer import bookmarks, codec, kept
 from gateway.buffer.cutting import cut
 from gateway.buffer.gaps import continues, merge_gaps, span_of
-from gateway.buffer.ranges import first_of, ranges_of
+from gateway.buffer.ranges import ranges_of
+from gateway.buffer.room import Room
 from gateway.buffer.stored import FIRST
-from gateway.buffer.tables import ROW, ROW_BYTES, OpenGap, Row, Stream
+from gateway.buffer.tables import OpenGap, Row, Stream
 from gateway.model import Batch, Gap, Meta, Sample
 
 if TYPE_CHECKING:
     from gateway.buffer.store import Store
-
-RESERVE_PAGES: Final = 64
-"""Kept free for gap records, counters and inner pages, so that a full buffer can still say what it drops."""
-_DROP_ROWS: Final = 128
 
 
 class Transaction:
@@ -33,6 +30,7 @@ class Transaction:
         self.age_ms = store.age_ms
         self.execute = store.connection.execute
         self.execute_many = store.connection.executemany
+        self.room = Room(self, store)
         self._touched: set[int] = set()
         self._grown: set[tuple[int, str]] = set()
         self._bookmarks: bookmarks.Changes = {}
@@ -84,7 +82,7 @@ class Transaction:
         except codec.UNSTORABLE as error:
             self._refuse(stream, meta, samples, "not-storable", {"error": str(error)})
             return
-        if not self._make_room(len(frame)):
+        if not self.room.make(len(frame)):
             self._refuse(stream, meta, samples, "buffer-full", {})
             return
         readings = sum(piece.readings for piece in pieces)
@@ -117,10 +115,16 @@ class Transaction:
         )  # fmt: skip
         self.execute("INSERT INTO blobs VALUES (?, ?)", (row, blob))
         self.tables.next_row += 1
-        self.tables.rows += 1
-        self.tables.samples += samples
+        self.come(stream, samples)
         stream.next_seq += samples
         return row
+
+    def come(self, stream: Stream, samples: int) -> None:
+        """Count a row that begins to wait."""
+        self.tables.rows += 1
+        self.tables.samples += samples
+        stream.rows += 1
+        stream.samples += samples
 
     # Gaps grow until they are given out.
 
@@ -153,7 +157,7 @@ class Transaction:
     def drop_condemned(self, rows: Iterable[tuple[Row, str]]) -> None:
         """Drop rows that cannot be read back."""
         for reason in {why for _, why in rows}:
-            self._drop([row for row, why in rows if why == reason], reason)
+            self.drop([row for row, why in rows if why == reason], reason)
 
     def expire(self) -> None:
         """Drop what has waited longer than `max_age`, in time that the gateway ran."""
@@ -163,44 +167,11 @@ class Transaction:
         horizon = self.age_ms - int(self._store.limits.max_age * 1000)
         # Ages ascend with ids, so the oldest rows tell: nothing scans a million rows to find that none is due.
         for after in (FIRST, 0):  # rows from before first, then all others: each by themselves
-            while rows := [row for row in self._oldest(after) if row.age_ms < horizon]:
-                self._drop(rows, "expired")
+            while rows := [row for row in self.room.oldest(after) if row.age_ms < horizon]:
+                self.drop(rows, "expired")
 
-    def _make_room(self, frame_bytes: int) -> bool:
-        """Let the oldest batches give way until a row fits; False if that is not allowed, or not enough."""
-        needed = frame_bytes + ROW_BYTES  # what its pages take beyond that comes out of the reserve
-        if needed > self.usable_bytes:
-            return False
-        while (free := self.free_bytes()) < needed:
-            if kept.give_way(self):
-                continue
-            rows = self._oldest() if self._store.limits.when_full == "drop-oldest" else []
-            if not rows:
-                return False
-            self._drop(first_of(rows, max(needed - free, self.usable_bytes // 256)), "buffer-full")
-        return True
-
-    @property
-    def usable_bytes(self) -> int:
-        """Give how many bytes rows may take."""
-        return (self._store.limits.max_bytes // schema.PAGE_BYTES - RESERVE_PAGES) * schema.PAGE_BYTES
-
-    def free_bytes(self) -> int:
-        """Give how many bytes more may be stored."""
-        page_count, free = (
-            int(self.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count")
-        )
-        return self.usable_bytes - (page_count - free) * schema.PAGE_BYTES
-
-    def _oldest(self, after: int = FIRST) -> list[Row]:
-        """Give the oldest batches that may be dropped, some at a time."""
-        # More than are wanted, since those in flight at the head of the queue must stay.
-        limit = _DROP_ROWS + len(self._store.in_flight)
-        query = f"SELECT {ROW} FROM batches WHERE id > ? AND gap IS NULL ORDER BY id LIMIT ?"  # noqa: S608 -- ours
-        rows = (Row(*row) for row in self.execute(query, (after, limit)))
-        return [row for row in rows if row.id not in self._store.in_flight][:_DROP_ROWS]
-
-    def _drop(self, rows: list[Row], reason: str) -> None:
+    def drop(self, rows: list[Row], reason: str) -> None:
+        """Let rows go, and tell why."""
         for row in rows:
             stream = self.touch(row.stream)
             stream.dropped += row.readings
@@ -226,10 +197,22 @@ class Transaction:
             self._write_grown(key)
         bookmarks.write(self._store.connection, self._store.epoch, self._bookmarks)
         self.execute_many(
-            "UPDATE streams SET next_seq=?, sampled=?, suppressed=?, acked=?, dropped=?, resent=?, committed_ms=?,"
-            " age_ms=? WHERE id=?",
+            "UPDATE streams SET next_seq=?, sampled=?, suppressed=?, acked=?, dropped=?, resent=?, pending_rows=?,"
+            " pending_samples=?, committed_ms=?, age_ms=? WHERE id=?",
             [
-                (s.next_seq, s.sampled, s.suppressed, s.acked, s.dropped, s.resent, self.now_ms, self.age_ms, s.id)
+                (
+                    s.next_seq,
+                    s.sampled,
+                    s.suppressed,
+                    s.acked,
+                    s.dropped,
+                    s.resent,
+                    s.rows,
+                    s.samples,
+                    self.now_ms,
+                    self.age_ms,
+                    s.id,
+                )
                 for s in self.touched
             ],
         )
@@ -258,7 +241,7 @@ class Transaction:
         """Begin to number a device's samples in an epoch."""
         stream_id = max(self.tables.streams, default=0) + 1
         self.execute(
-            "INSERT INTO streams VALUES (?, ?, ?, 1, 0, 0, 0, 0, ?, ?, 0)",
+            "INSERT INTO streams VALUES (?, ?, ?, 1, 0, 0, 0, 0, ?, ?, 0, 0, 0)",
             (stream_id, epoch, device, self.now_ms, self.age_ms),
         )
         self.tables.streams[stream_id] = Stream(stream_id, epoch, device)
@@ -278,7 +261,7 @@ class Transaction:
         found = self.execute("SELECT id FROM metas WHERE blob = ?", (blob,)).fetchone()
         if found is not None:
             return int(found[0])
-        self._make_room(len(blob))
+        self.room.make(len(blob))
         cursor: sqlite3.Cursor = self.execute("INSERT INTO metas(blob) VALUES (?)", (blob,))
         return int(cursor.lastrowid or 0)
 
@@ -288,6 +271,8 @@ class Transaction:
         self.tables.rows -= 1
         self.tables.past_rows -= row.id < 0
         self.tables.samples -= row.samples
+        stream.rows -= 1
+        stream.samples -= row.samples
 
     def delete(self, ranges: list[tuple[int, int]], tables: tuple[str, ...] = ("batches", "blobs")) -> None:
         """Delete rows by ranges of ids."""

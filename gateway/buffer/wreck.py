@@ -19,6 +19,7 @@ from gateway.buffer.stored import FIRST
 from gateway.buffer.tables import FIRST_PAST, Row
 from gateway.model import Gap, Meta, Sample
 
+_OLDEST_MS: Final = 100 * 365 * 86_400_000
 END: Final = 1 << 62
 """Beyond every id: all of the file was read."""
 CHUNK_ROWS: Final = 256
@@ -34,11 +35,11 @@ class Wreck:
         self.name = path.name
         self._connection = _connect(path)
         version = self._value("PRAGMA user_version", 0)
-        self.epoch = self._value("SELECT epoch FROM identity", None)
-        self.machine_id = self._value("SELECT machine_id FROM identity", None)
-        self._age = self._value("SELECT max(age_ms) FROM streams", 0) or 0
+        self.epoch = _text(self._value("SELECT epoch FROM identity", None))
+        self.machine_id = _text(self._value("SELECT machine_id FROM identity", None))
+        self._age = _number(self._value("SELECT max(age_ms) FROM streams", 0))
         streams = self._everything("SELECT id, epoch, device, next_seq FROM streams WHERE id > ? ORDER BY id LIMIT ?")
-        self._streams = {row[0]: (row[1], row[2], row[3]) for row in streams}
+        self._streams = {row[0]: (row[1], row[2], row[3]) for row in streams if _is_stream(row)}
         self._metas = dict(self._readable_metas())
         resent = "resent" if version > 1 else "0"
         wanted = f"SELECT {_COLUMNS}, {resent}, gap FROM batches"  # noqa: S608 -- our own words only
@@ -111,7 +112,7 @@ class Wreck:
         """Describe a row by what is in it: its columns have no checksum."""
         times = [sample.ts for sample in samples]
         readings = sum(sample.readings for sample in samples if isinstance(sample, Sample))
-        age = max(0, self._age - row.age_ms)
+        age = min(max(0, self._age - _number(row.age_ms)), _OLDEST_MS)
         return Row(row.id, 0, 0, row.first_seq, len(samples), readings, min(times), max(times), age, size)
 
     # Reading past damage.
@@ -210,6 +211,20 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise
         raise schema.LostFirstPageError from error
     return connection
+
+
+def _is_stream(row: tuple[Any, ...]) -> bool:
+    """Whether the columns of a stream are of their types: no checksum is over them."""
+    _, epoch, device, next_seq = row
+    return isinstance(epoch, str) and isinstance(device, str) and isinstance(next_seq, int)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 class _Places:

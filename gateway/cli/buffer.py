@@ -213,9 +213,9 @@ def _show(found: Answer) -> None:
     for gap in found["gaps"]:
         rest = ", ".join(f"{key} {value}" for key, value in gap.items() if key not in ("device", "ts", "reason"))
         console.print(_text(f"gap      {gap['device']}: {gap['reason']}, {_shown(gap['ts'])}, {rest}"))
-    if found["refused"]["samples"]:
-        console.print(_text(f"refused  {found['refused']['samples']} samples that the broker takes at no price"))
-    for letter in found["refused"]["last"]:
+    if found["dead_letters"]["samples"]:
+        console.print(_text(f"refused  {found['dead_letters']['samples']} samples that the broker takes at no price"))
+    for letter in found["dead_letters"]["last"]:
         console.print(
             _text(f"         {letter['device']} seq {letter['seq']}, {_shown(letter['at_ms'])}: {letter['why']}")
         )

@@ -89,4 +89,6 @@ def assert_lawful(store: Store) -> None:
     ).fetchone()
     level = store.level()
     assert (level.rows, level.samples, level.readings) == (rows, samples, readings)
-    assert store.connection.execute("SELECT count(*) FROM blobs").fetchone() == (rows,)
+    (kept,) = store.connection.execute("SELECT count(*) FROM kept").fetchone()
+    assert store.tables.kept_rows == kept
+    assert store.connection.execute("SELECT count(*) FROM blobs").fetchone() == (rows + kept,)

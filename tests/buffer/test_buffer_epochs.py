@@ -324,7 +324,7 @@ async def test_a_second_process_on_the_same_file_is_refused_in_one_sentence(path
     assert (ran.stdout, ran.stderr) == (told, "")
 
 
-@pytest.mark.parametrize("place", ["file/buffer.db", "file/deeper/buffer.db"])
+@pytest.mark.parametrize("place", ["file/buffer.db", "file/deeper/buffer.db", "/proc/buffer.db"])
 async def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"buffer.db: the buffer's folder cannot be written: ") as refused:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from gateway.buffer import codec
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.stored import Stored
 from gateway.model import Batch, Gap, Sample
 
@@ -73,11 +74,12 @@ class BufferMachine(RuleBasedStateMachine):
     """A store, and beside it what a consumer has seen of it."""
 
     when_full = "drop-oldest"
+    keep_acked = 0.0
 
     def __init__(self) -> None:
         super().__init__()
         self._folder = Path(tempfile.mkdtemp())
-        self._limits = replace(TINY, when_full=self.when_full)
+        self._limits = replace(TINY, when_full=self.when_full, keep_acked=self.keep_acked)
         self._incarnation = 0
         self._path = self._folder / "0" / "buffer.db"
         self._path.parent.mkdir()
@@ -160,9 +162,10 @@ class BufferMachine(RuleBasedStateMachine):
     def reject(self, pick: int) -> None:
         """The broker can never take a row: it is dropped with a gap record of its own."""
         ids = [id_ for id_ in self._some_taken([pick]) if not isinstance(self.taken[id_].samples[0], Gap)]
-        self.store.reject(ids)
         for id_ in ids:
-            del self.taken[id_]
+            row = self.taken.pop(id_)
+            samples = [(seq, one) for seq, one in enumerate(row.samples, row.first_seq) if isinstance(one, Sample)]
+            self.store.set_aside(id_, [Letter(seq, one.ts, one.readings, b"{}") for seq, one in samples])
         self.store.commit((), (), NOW)
 
     @rule()
@@ -276,7 +279,13 @@ class FullBufferKeepsTheOld(BufferMachine):
                 assert b'"buffer-full",{"first_seq"' not in sealed
 
 
-@pytest.mark.parametrize("machine", [BufferMachine, FullBufferKeepsTheOld])
+class KeepsAcknowledged(BufferMachine):
+    """The same with acknowledged rows that stay: they are in nobody's way."""
+
+    keep_acked = 3600.0
+
+
+@pytest.mark.parametrize("machine", [BufferMachine, FullBufferKeepsTheOld, KeepsAcknowledged])
 def test_the_buffer_keeps_its_promises_whatever_happens(machine: type[BufferMachine]) -> None:
     run_state_machine_as_test(
         machine,

@@ -1,6 +1,7 @@
 """What a file that was set aside still holds comes over once, whatever happens meanwhile, and holds nobody up (P3)."""
 
 import asyncio
+import random
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from buffer_cases import MIB, PER_SAMPLE, assert_lawful, batch_of, bulky, commit
 from buffer_running import busy, running
 from wrecks import Came, Left, assert_true, come_back
 
-from gateway.buffer import Buffer, Limits, folder, salvage, schema
+from gateway.buffer import Buffer, Limits, codec, folder, salvage, schema
 from gateway.buffer.stored import FIRST
+from gateway.buffer.wreck import END, Wreck
 from gateway.model import Gap, Sample
 
 
@@ -147,3 +149,24 @@ async def test_the_ledger_counts_what_came_over_in_its_old_epoch(tmp_path: Path)
         assert sum(stream.ledger.pending for stream in old) > 0
         assert {stream.ledger.unaccounted for stream in streams} == {0}
         assert isinstance(next(iter(left.samples.values())), Sample)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_bits_are_flipped_nothing_is_read_that_was_not_written(tmp_path: Path, seed: int) -> None:
+    left, chance = wrecks.leave(tmp_path), random.Random(seed)
+    wrecks.close_cleanly(left)
+    size = left.path.stat().st_size
+    for _ in range(5):
+        wrecks.flip(left.path, {chance.randrange(wrecks.PAGE, size) for _ in range(400)})
+        wreck, after, seen, found = Wreck(left.path), FIRST, b"", dict[tuple[str, int], object]()
+        while after < END:
+            chunk = wreck.read(after, seen, 1 << 20)
+            assert chunk.upto > after
+            after, seen = chunk.upto, chunk.seen
+            for row in chunk.rows:
+                name = (row.meta.device, row.row.first_seq)
+                assert name not in found
+                frame = codec.unseal(row.blob, epoch=row.epoch, device=name[0], seq=name[1])
+                (found[name],) = codec.unpack(frame, row.meta)
+        wreck.close()
+        assert found.items() <= left.samples.items()

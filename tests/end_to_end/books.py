@@ -37,7 +37,7 @@ class Book:
         """Seqs from 1 to `last` that neither came nor lie in the range of a gap that came."""
         explained = set(self.samples)
         for gap in self.gaps:
-            if gap.get("first_seq") is not None:
+            if gap.get("first_seq") is not None and "previous_epoch" not in gap:
                 explained.update(range(gap["first_seq"], gap["last_seq"] + 1))
         return [seq for seq in range(1, (last or max(self.samples, default=0)) + 1) if seq not in explained]
 
