@@ -6,7 +6,7 @@ To the ledger they are dropped, and a `rejected` gap tells the consumer of them,
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.buffer.ranges import ranges_of
 from gateway.buffer.tables import Row
@@ -19,6 +19,7 @@ TABLE: Final = """
 CREATE TABLE IF NOT EXISTS dead_letters(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, epoch TEXT NOT NULL,
     device TEXT NOT NULL, seq INTEGER NOT NULL, why TEXT NOT NULL, sample BLOB NOT NULL)
 """
+_SHOWN: Final = 5
 MOST: Final = 1000
 """The oldest make room for the newest: there are samples of 16 KiB, and readings need the disk."""
 
@@ -77,6 +78,17 @@ def read(connection: sqlite3.Connection) -> list[Kept]:
     """Give all that are kept, the oldest first."""
     rows = connection.execute("SELECT at_ms, epoch, device, seq, why, sample FROM dead_letters ORDER BY id")
     return [Kept(*row) for row in rows]
+
+
+def info(connection: sqlite3.Connection) -> dict[str, Any]:
+    """Say how many are kept, and what the last ones are; none in a file that is older than the table."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'dead_letters'").fetchone() is None:
+        return {"samples": 0, "last": []}
+    names = ("at_ms", "epoch", "device", "seq", "why", "sample")
+    query = f"SELECT {', '.join(names)} FROM dead_letters ORDER BY id DESC LIMIT ?"  # noqa: S608 -- our own words only
+    last = [dict(zip(names, row, strict=True)) for row in connection.execute(query, (_SHOWN,))]
+    shown = [{**letter, "sample": letter["sample"].decode(errors="replace")} for letter in reversed(last)]
+    return {"samples": count(connection), "last": shown}
 
 
 def count(connection: sqlite3.Connection) -> int:

@@ -55,7 +55,7 @@ class Inspection:
             "devices": [device for device in devices if device["epoch"] == present or device["pending_samples"]],
             "gaps": self._gaps(),
             "kept": self._kept_totals(),
-            "dead_letters": self._dead_letters(),
+            "dead_letters": dead_letters.info(self._connection),
             "set_aside": [_described(file) for file in folder.set_asides(self._path)],
         }
 
@@ -143,16 +143,6 @@ class Inspection:
             return {"samples": 0, "readings": 0, "from_ms": None, "to_ms": None}
         query = "SELECT coalesce(sum(samples), 0), coalesce(sum(readings), 0), min(from_ms), max(to_ms) FROM kept"
         return dict(zip(("samples", "readings", "from_ms", "to_ms"), self._execute(query).fetchone(), strict=True))
-
-    def _dead_letters(self) -> list[dict[str, Any]]:
-        """Give the samples that the broker takes at no price, the newest last."""
-        if self._execute("SELECT 1 FROM sqlite_master WHERE name = 'dead_letters'").fetchone() is None:
-            return []
-        letters = dead_letters.read(self._connection)[-MOST_NAMED:]
-        return [
-            {"device": one.device, "epoch": one.epoch, "seq": one.seq, "at_ms": one.at_ms, "why": one.why}
-            for one in letters
-        ]
 
     def _used_bytes(self) -> int:
         pages, free = (self._execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))

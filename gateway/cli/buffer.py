@@ -213,9 +213,12 @@ def _show(found: Answer) -> None:
     for gap in found["gaps"]:
         rest = ", ".join(f"{key} {value}" for key, value in gap.items() if key not in ("device", "ts", "reason"))
         console.print(_text(f"gap      {gap['device']}: {gap['reason']}, {_shown(gap['ts'])}, {rest}"))
-    for letter in found["dead_letters"]:
-        named = f"{letter['device']} seq {letter['seq']}, {_shown(letter['at_ms'])}"
-        console.print(_text(f"refused  {named}: {letter['why']}"))
+    if found["dead_letters"]["samples"]:
+        console.print(_text(f"refused  {found['dead_letters']['samples']} samples that the broker takes at no price"))
+    for letter in found["dead_letters"]["last"]:
+        console.print(
+            _text(f"         {letter['device']} seq {letter['seq']}, {_shown(letter['at_ms'])}: {letter['why']}")
+        )
     for file in found["set_aside"]:
         console.print(_text(f"set aside  {file['file']}, {file['bytes'] / 2**20:.1f} MiB"))
 

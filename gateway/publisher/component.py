@@ -104,7 +104,7 @@ class BrokerComponent(Component[MqttState]):
         """Count samples that the broker takes at no price."""
         self.set_aside += count
         text = f"samples were set aside, {self.set_aside} since the start: {why}"
-        do = "Ask the broker's operator why. The samples are kept in the buffer, and a gap tells the consumer."
+        do = "Ask the broker's operator why. `edge-gateway buffer info` shows them, and a gap tells the consumer."
         self._alarms.pop(_SET_ASIDE, None)
         self.alarm(Alarm(_SET_ASIDE, text, do, _DAY_S))
 

@@ -12,6 +12,7 @@ import pytest
 from gateway import config as configuration
 from gateway.app import open_gateway
 from gateway.buffer import Limits, folder
+from gateway.buffer.dead_letters import Letter
 from gateway.buffer.opening import open_store
 from gateway.buffer.store import Store
 from gateway.model import Batch, Gap, Sample
@@ -44,7 +45,7 @@ def store(tmp_path: Path) -> Store:
     store.commit([Batch(META, (), 0, gaps=(gap,))], (), NOW)
     store.commit([Batch(META, (Sample.good(NOW + number, (0,), (number,)),), 1) for number in range(1, 11)], (), NOW)
     letter = (
-        "INSERT INTO dead_letters(at_ms, epoch, device, seq, why, sample) VALUES (1, ?, 'press-1', 7, 'too large', '')"
+        "INSERT INTO dead_letters(at_ms, epoch, device, seq, why, sample) VALUES (1, ?, 'press-1', 7, 'too large', X'')"
     )
     store.connection.execute(letter, (store.epoch,))
     return store
@@ -83,10 +84,33 @@ async def test_info_says_what_is_stored(store: Store, shell: Shell, runs: bool) 
     }  # fmt: skip
     assert (press["pending_samples"], press["oldest_ms"], press["lanes"]["history"]["samples"]) == (11, NOW, 11)
     assert found["kept"]["samples"] == 1
-    assert [(letter["seq"], letter["why"]) for letter in found["dead_letters"]] == [(7, "too large")]
+    assert [(letter["seq"], letter["why"]) for letter in found["dead_letters"]["last"]] == [(7, "too large")]
     assert [gap["reason"] for gap in found["gaps"] if gap["device"] == "press-1"] == ["cycles-skipped"]
     assert "press-1" in said.out
     assert "cycles-skipped" in said.out
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_info_shows_the_samples_that_the_broker_refused_for_themselves(
+    store: Store, shell: Shell, runs: bool
+) -> None:
+    row = store.take(0)[-1]
+    letter = Letter(row.first_seq, NOW, 1, b'{"seq":12}', why="the broker refused it: payload format invalid (0x99)")
+    store.set_aside(row.id, [letter])
+    store.commit([], (), NOW)
+    store.close()
+    async with maybe_running(shell.folder, runs=runs):
+        ran = await buffer(shell, "info", "--json")
+        said = await buffer(shell, "info")
+    refused = json.loads(ran.out)["dead_letters"]
+    assert refused["samples"] == 2
+    assert [(one["device"], one["seq"], one["sample"]) for one in refused["last"]] == [
+        ("press-1", 7, ""),
+        ("press-1", row.first_seq, '{"seq":12}'),
+    ]
+    assert "refused  2 samples that the broker takes at no price" in said.out
+    assert f"press-1 seq {row.first_seq}" in said.out
+    assert "payload format invalid (0x99)" in said.out
 
 
 @pytest.mark.parametrize("runs", [False, True])

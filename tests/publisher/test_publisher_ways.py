@@ -196,6 +196,7 @@ async def test_it_goes_back_to_the_preferred_broker_when_that_can_be_reached_and
             await asyncio.to_thread(first.wait_for_log, "alert", "error")
             line.rows.put(meta(), sample(1))
             await at_second.until(lambda messages: len(samples(messages)) == 1)
+            assert len({json.loads(one.payload)["session"] for one in at_second.on("/status")}) == 1, "it stayed"
             first.stop()
             first.use_certificate(authority.issue_cert("localhost"))
             first.start()
