@@ -51,7 +51,7 @@ class HoldingWire(Wire):
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
-        self.held = asyncio.Event()
+        self.kept_back = asyncio.Event()
         self.release = asyncio.Event()
         self._tokens: set[int] = set()
 
@@ -66,7 +66,7 @@ class HoldingWire(Wire):
                 token = struct.unpack_from("<I", body, 4)[0] if head[:3] == b"MSG" else None
                 if token is not None and self._tokens and token not in self._tokens:
                     self.release.clear()
-                    self.held.set()
+                    self.kept_back.set()
                     await self.release.wait()
                 if token is not None:
                     self._tokens.add(token)
@@ -123,8 +123,8 @@ async def test_what_the_server_sends_under_the_old_keys_is_taken_whatever_its_cl
         made = wire.connections
         await anext(changes)  # from now on two PublishRequests wait at the server, and one is left while one is held
         for number in range(1, 3):
-            await wire.held.wait()
-            wire.held.clear()
+            await wire.kept_back.wait()
+            wire.kept_back.clear()
             await peer.write("count", number)
             while number not in counts(notification := await anext(changes)):
                 pass
