@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?=
-# Half of the suite's time is spent waiting for what must not happen, or must happen late: two processes share it, each
+# Half of the suite's time is spent waiting for what must not happen, or must happen late: three processes share it, each
 # file's tests in one of them and in their order.
-WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+WORKERS := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # Of `make opcua-fault-test`: so many times connect, fault, reconnect.
 CYCLES ?= 200
 # Of `make fault-test`: a run is repeated with its SEED; it ends after so many READINGS, or SECONDS if they are given.

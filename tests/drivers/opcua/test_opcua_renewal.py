@@ -86,7 +86,7 @@ def counts(notification: Any) -> list[Any]:
     return [sample.values[0] for sample in notification.samples if sample.values]
 
 
-@pytest.mark.parametrize(("policies", "mode", "renewals"), [(ENCRYPTED, "SignAndEncrypt", 20), (SIGNED, "Sign", 5)])
+@pytest.mark.parametrize(("policies", "mode", "renewals"), [(ENCRYPTED, "SignAndEncrypt", 10), (SIGNED, "Sign", 5)])
 async def test_renewals_under_traffic_cost_no_value_and_no_connection(
     peer: Peer, folder: Path, issuer: Issuer, policies: list[Any], mode: str, renewals: int
 ) -> None:
