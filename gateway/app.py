@@ -40,8 +40,11 @@ log = logging.getLogger(__name__)
 
 DRAIN_S: Final = 3.0
 """From the signal on, how long the broker gets to acknowledge what is under way. What is left waits on disk."""
-STUCK_S: Final = 120.0
-"""A poller that did nothing for so long, and for ten of its intervals and time-outs, may hang."""
+STUCK_S: Final = 600.0
+"""A poller that did nothing for so long, and for ten of its intervals and time-outs, may hang.
+
+To look through a large OPC UA server at connect (`browse`) may take some minutes.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from gateway.control.messages import (
     failure,
     name_of,
 )
-from gateway.drivers.base import DeviceSection, Driver, Shared
+from gateway.drivers.base import DeviceSection, Driver, Shared, Tag
 from gateway.drivers.modbus.section import ModbusDevice
 from gateway.errors import DeviceError, StorageError
 from gateway.version import VERSION
@@ -95,7 +95,7 @@ class Desk:
         names = [tag.name for tag in section.tags]
         return {
             "ok": True,
-            "tags": [section.tags[positions[name]].model_dump(mode="json", exclude_unset=True) for name in wanted],
+            "tags": [_written(section.tags[positions[name]]) for name in wanted],
             "samples": [
                 {
                     "ts": sample.ts, "rx": sample.rx, "readings": sample.readings, "quality": dict(sample.quality),
@@ -117,11 +117,7 @@ class Desk:
             "ok": True,
             "connection": dict(driver.details),
             "configured": section.model_dump(mode="json", include={"browse"}),
-            "found": [
-                tag.model_dump(mode="json", exclude_unset=True)
-                for tag in (driver.section or section).tags
-                if tag.name not in configured
-            ],
+            "found": [_written(tag) for tag in (driver.section or section).tags if tag.name not in configured],
         }
 
     async def look_into_buffer(self, request: Buffer) -> dict[str, Any]:
@@ -146,6 +142,11 @@ class Desk:
             return await step(driver, request)
         except DeviceError as error:
             return failure(error.reason, str(error), error.do)
+
+
+def _written(tag: Tag) -> dict[str, Any]:
+    """Give a tag as a config would have it."""
+    return tag.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
 
 class Visit:

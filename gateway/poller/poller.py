@@ -13,7 +13,7 @@ from gateway import garbage
 from gateway.buffer import Buffer
 from gateway.drivers.base import NOTIFICATIONS_LOST, DeviceSection, Driver, Shared
 from gateway.errors import DeviceError
-from gateway.model import Batch, Bookmark, Gap, Meta, Sample
+from gateway.model import ALL_TAGS, Batch, Bookmark, Gap, Meta, Sample
 from gateway.poller.component import DeviceComponent
 from gateway.schedule import Schedule, first_slot
 from gateway.shaping import Shaper
@@ -114,7 +114,7 @@ class Poller:
     def _keep_up(self) -> None:
         """Adopt what the PLC told of its tags since the connection was made; all is sent again under that meta."""
         if self.driver is not None and self.driver.section is not self._told:
-            bad = self._shaper.bad
+            bad = {name: text for name, text in self._shaper.bad.items() if name != ALL_TAGS}
             self._adopt(self.driver)
             self._shaper.bad.update(bad)
             self._look.set()

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import shlex
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.drivers.opcua.channel import open_channel
 from gateway.drivers.opcua.faults import untrusted
-from gateway.drivers.opcua.leftover import Leftover, close_leftover
+from gateway.drivers.opcua.leftover import close_leftover, take_leftover
 from gateway.drivers.opcua.login import Created, log_in
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.security import own, pki
@@ -59,12 +59,16 @@ def drop(client: Client) -> None:
 
 
 async def connect(
-    client: Client, section: OpcuaDevice, identity: own.Identity | None, gateway_id: str, left: Leftover | None
+    client: Client,
+    section: OpcuaDevice,
+    identity: own.Identity | None,
+    gateway_id: str,
+    memory: MutableMapping[str, Any],
 ) -> Created:
     """Open a verified, logged-in session on a fresh client; the caller drops the client if this fails.
 
-    `identity` is None where the section asks for no security; a session that was `left` is closed before. Gives what
-    the session's next login answers to. Raises DeviceError, or what the library raises.
+    `identity` is None where the section asks for no security; a session that a broken link has left (`memory`) is
+    closed before. Gives what the session's next login answers to. Raises DeviceError, or what the library raises.
     """
     client.name = client.description = f"edge-gateway {gateway_id}"
     client.product_uri = "urn:edge-gateway"
@@ -81,7 +85,8 @@ async def connect(
         )
         client.uaclient.set_security(client.security_policy)
     await open_channel(client, section.address)
-    if left is not None:
+    # Only now: a server that cannot be reached keeps it.
+    if (left := take_leftover(section, memory)) is not None:
         await close_leftover(client, section, left)
     return await log_in(client, section, await _create_session(client, section, offers))
 

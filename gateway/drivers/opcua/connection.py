@@ -1,7 +1,8 @@
 """What every part of an open device works on."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +43,7 @@ class Connection:
     memory: MutableMapping[str, Any]
     bookmarks: Callable[[], Mapping[str, Bookmark]]
     seams: Seams
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -54,8 +56,10 @@ class Connection:
         What values mean is asked first, where the server has not told it yet: of a node that was not there, of a
         structure of a type that has not come before. Raises DeviceError.
         """
-        if appeared := self.facts.appeared(readings):
-            self.section = await self.facts.ask_again(self.section, appeared)
+        if self.facts.appeared(readings):
+            async with self._asking:  # others may have asked meanwhile, and what they were told must stay
+                if appeared := self.facts.appeared(readings):
+                    self.section = await self.facts.ask_again(self.section, appeared)
         samples = self._sorted(readings, rx)
         if self.definitions.book.unknown and await self.definitions.learn_encodings():
             return self._sorted(readings, rx)

@@ -1,5 +1,6 @@
 """The server's own definitions of its types, asked for once a connection (OPC 10000-3 section 8.48 to 8.52)."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,12 +50,17 @@ class Definitions:
     book: TypeBook = field(default_factory=TypeBook)
     types: dict[ua.NodeId, Type] = field(default_factory=dict)
     names: dict[ua.NodeId, str] = field(default_factory=dict)
+    _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def learn(self, data_types: Iterable[ua.NodeId]) -> None:
         """Learn what these DataTypes are, and all that they consist of. Raises DeviceError.
 
         What the server does not define stays unknown: a structure of it is `bad:type-mismatch`.
         """
+        async with self._learning:  # what is half learned must not be built upon by another task
+            await self._learn(data_types)
+
+    async def _learn(self, data_types: Iterable[ua.NodeId]) -> None:
         wanted = [each for each in dict.fromkeys(data_types) if self.type_of(each) is None]
         if not wanted:
             return
@@ -73,14 +79,20 @@ class Definitions:
             else:
                 undefined.append(data_type)
         await self._inherit([*undefined, *named])
+        # A server that does not tell the supertype: an EnumDefinition is an enumeration's, but for option sets.
+        self.types |= {each: INT32 for each in named if self.types[each] == EXTENSION_OBJECT}
         await self._name([*undefined, *named], named)
-        await self.learn(each.DataType for definition in structures.values() for each in definition.Fields or ())
+        await self._learn(each.DataType for definition in structures.values() for each in definition.Fields or ())
         for data_type, definition in structures.items():
             self._define(data_type, definition)
         await self._find_encodings(structures)
 
     async def learn_encodings(self) -> bool:
         """Learn the types of encodings that came in values; whether anything was learned. Raises DeviceError."""
+        async with self._learning:
+            return await self._learn_encodings()
+
+    async def _learn_encodings(self) -> bool:
         encodings = sorted(self.book.unknown, key=str)
         self.book.unknown.clear()
         if not encodings:
@@ -89,7 +101,7 @@ class Definitions:
         found = await references(self.session, self.limits, encodings, inverse)
         data_types = [each[0].node for each in found if each and each[0].node is not None]
         before = len(self.book.structures)
-        await self.learn(data_types)
+        await self._learn(data_types)
         for encoding, each in zip(encodings, found, strict=True):
             kind = self.types.get(each[0].node) if each and each[0].node is not None else None
             if isinstance(kind, Structure):
@@ -117,7 +129,7 @@ class Definitions:
         above = {each: up[0].node for each, up in zip(undefined, found, strict=True) if up and up[0].node is not None}
         # Nothing is its own supertype, but a server may say so.
         self.types |= dict.fromkeys(undefined, EXTENSION_OBJECT)
-        await self.learn(each for each in above.values() if each is not None)
+        await self._learn(each for each in above.values() if each is not None)
         for _ in undefined:
             for each, supertype in above.items():
                 known = None if supertype is None else self.type_of(supertype)

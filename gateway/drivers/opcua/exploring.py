@@ -52,7 +52,7 @@ class SessionExplorer(Browser):
         super().__init__(session, server)
         self._asker = session
         self._spaces = server.namespaces
-        self._limits = server.limits
+        self._limits = server.limits.apart()
         self._definitions = definitions
 
     async def look(self, nodes: Sequence[tuple[str, str]]) -> list[View]:

@@ -101,13 +101,18 @@ class Facts:
         nodes = list(dict.fromkeys(node for column in columns if (node := self.nodes[column]) is not None))
         missing = [node for node in nodes if node not in self._known]
         found = zip(missing, await _ask(self.session, self.server, self.definitions, missing), strict=True)
-        self._known.update((node, fact) for node, fact in found if fact.data_type is not None)
-        wanted = {self._known[node].data_type for node in nodes if node in self._known}
-        await self.definitions.learn(each for each in wanted if each is not None)
-        open_nodes = [node for node in nodes if node in self._known and _is_open(self._known[node], self.definitions)]
+        told = {node: fact for node, fact in found if fact.data_type is not None}
+        known = [fact for node in nodes if (fact := told.get(node) or self._known.get(node)) is not None]
+        await self.definitions.learn({fact.data_type for fact in known if fact.data_type is not None})
+        open_nodes = [
+            node
+            for node in nodes
+            if (fact := told.get(node) or self._known.get(node)) is not None and _is_open(fact, self.definitions)
+        ]
         await _meet(self.session, self.server, self.definitions, open_nodes)
-        told = [node for node in missing if node in self._known]
-        await _settle_ranks(self.session, self.server, self.definitions, self._known, told)
+        await _settle_ranks(self.session, self.server, self.definitions, told)
+        # Last of all: of what was asked over a link that broke, nothing is taken for known.
+        self._known.update(told)
 
     def _section(self, section: OpcuaDevice, columns: Iterable[int]) -> OpcuaDevice:
         tags = list(section.tags)
@@ -134,13 +139,12 @@ async def _settle_ranks(
     server: Server,
     definitions: Definitions,
     known: dict[ua.NodeId, Fact],
-    nodes: Iterable[ua.NodeId],
 ) -> None:
     """Look once at values that have names, and may be arrays or not by what the server says: names are for one number.
 
     Some servers leave the ValueRank of a MultiStateDiscrete at Any, as its type has it.
     """
-    unsure = [node for node in nodes if known[node].rank < _SCALAR and _names_of(known[node], definitions)]
+    unsure = [node for node, fact in known.items() if fact.rank < _SCALAR and _names_of(fact, definitions)]
     pairs = [(node, AttributeIds.Value) for node in unsure]
     values = await in_chunks(server.limits, Service.READ, pairs, partial(read_attributes, session))
     for node, value in zip(unsure, values, strict=True):

@@ -10,7 +10,7 @@ from gateway.errors import DeviceError
 CHUNK: Final = 500
 """Operations a request, where the server knows no limit: longer answers would be decoded in one go for too long."""
 ITEMS_PER_SUBSCRIPTION: Final = "max_monitored_items_per_subscription"
-_TOO_MUCH: Final = frozenset(
+TOO_MUCH: Final = frozenset(
     {
         "BadTooManyOperations",
         "BadRequestTooLarge",
@@ -86,9 +86,21 @@ class Limits:
         self.found[service] = 0
 
     def refused(self, service: Service, tried: int) -> bool:
-        """Note that so many were too many; whether fewer are worth a try."""
-        self.found[service] = max(1, min(tried, self.of(service)) // 2)
+        """Note that so many were too many; whether fewer are worth a try. One alone says nothing of many."""
+        if tried > 1:
+            self.found[service] = max(1, min(tried, self.of(service)) // 2)
         return tried > 1
+
+    def believe(self, service: Service, before: int | None) -> None:
+        """Go back to what was known before: one thing was too large, and not the number of things."""
+        if before is None:
+            self.found.pop(service, None)
+        else:
+            self.found[service] = before
+
+    def apart(self) -> "Limits":
+        """Give limits that begin as these: what is learned by asking for other things must not slow the polls."""
+        return Limits(self.told, self.given, dict(self.found))
 
 
 async def in_chunks(
@@ -96,20 +108,28 @@ async def in_chunks(
     service: Service,
     things: Sequence[_Thing],
     ask: Callable[[Sequence[_Thing]], Awaitable[Sequence[_Result]]],
+    alone: Callable[[_Thing, DeviceError], _Result] | None = None,
 ) -> list[_Result]:
     """Ask about many things in requests that the server takes, in order; one result for each thing.
 
-    A request that is refused for its size is halved, and the size remembered. Raises DeviceError.
+    A request that is refused for its size is halved, and the size remembered. `alone` gives the result for a thing that
+    is too large by itself, which says nothing of the size of others. Raises DeviceError.
     """
     results: list[_Result] = []
+    before = limits.found.get(service)
     while len(results) < len(things):
         chunk = things[len(results) : len(results) + limits.of(service)]
         try:
             answer = await ask(chunk)
         except DeviceError as error:
-            if error.reason in _TOO_MUCH and limits.refused(service, len(chunk)):
+            if error.reason not in TOO_MUCH:
+                raise
+            if limits.refused(service, len(chunk)):
                 continue
-            raise
+            limits.believe(service, before)
+            if alone is None:
+                raise
+            answer = [alone(chunk[0], error)]
         if len(answer) != len(chunk):
             raise DeviceError(
                 f"the server answered {len(chunk)} operations with {len(answer)} results", reason="connection-lost"

@@ -19,6 +19,7 @@ from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.session import read_request
 from gateway.drivers.opcua.taking import MISSING
 from gateway.drivers.opcua.types.values import NO_VALUE, DataValue
+from gateway.errors import DeviceError
 from gateway.model import Sample
 
 _NODE_ID_UNKNOWN: Final = DataValue(NO_VALUE, StatusCodes.BadNodeIdUnknown, None, None)
@@ -36,6 +37,7 @@ class OpcuaDriver(Driver):
         self._session = connection.session
         self._ids = ReadIds(connection)
         self._requests: dict[tuple[int, ...], ua.ReadRequest] = {}
+        self._unreadable: dict[int, DataValue] = {}
 
     @property
     def address(self) -> str:
@@ -85,7 +87,8 @@ class OpcuaDriver(Driver):
         return fill_holes(self._connection)
 
     async def _read(self, columns: tuple[int, ...]) -> list[tuple[int, DataValue]]:
-        known = [column for column in columns if self._ids[column] is not None]
+        unreadable = self._unreadable
+        known = [column for column in columns if self._ids[column] is not None and column not in unreadable]
         values = dict(zip(known, await self._values(known), strict=True))
         gone = [column for column in known if self._ids.is_registered(column) and values[column].status in _UNKNOWN]
         if gone:
@@ -93,10 +96,14 @@ class OpcuaDriver(Driver):
             self._requests.clear()
             values |= zip(gone, await self._values(gone), strict=True)
         readings = [(column, _NODE_ID_UNKNOWN) for column in columns if self._ids[column] is None]
+        readings += [
+            (column, unreadable[column]) for column in columns if column in unreadable and column not in values
+        ]
         return [*readings, *values.items()]
 
     async def _values(self, columns: Sequence[int]) -> list[DataValue]:
-        return await in_chunks(self._connection.server.limits, Service.READ, columns, self._ask)
+        limits = self._connection.server.limits
+        return await in_chunks(limits, Service.READ, columns, self._ask, self._too_large)
 
     async def _samples(self, readings: list[tuple[int, DataValue]]) -> tuple[Sample, ...]:
         return await self._connection.samples(readings, time.time_ns() // 1_000_000)
@@ -105,6 +112,12 @@ class OpcuaDriver(Driver):
         body = await self._session.ask(self._request(tuple(columns)))
         with device_errors(self.address):
             return read_response(body)
+
+    def _too_large(self, column: int, error: DeviceError) -> DataValue:
+        """Note a value that no answer can hold; to look for it at each poll would take ten requests."""
+        value = DataValue(NO_VALUE, getattr(StatusCodes, error.reason), None, None)
+        self._unreadable[column] = value
+        return value
 
     def _request(self, columns: tuple[int, ...]) -> ua.ReadRequest:
         """Give the request for these columns; the same columns are due again and again."""

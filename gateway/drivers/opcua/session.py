@@ -22,7 +22,7 @@ from gateway.drivers.base import Shared
 from gateway.drivers.opcua.channel import renew_keys
 from gateway.drivers.opcua.connect import client_of, connect, drop, load_identity
 from gateway.drivers.opcua.faults import PROTOCOL_ERRORS, device_errors, plain_cancellation
-from gateway.drivers.opcua.leftover import Leftover, take_leftover
+from gateway.drivers.opcua.leftover import Leftover
 from gateway.drivers.opcua.pacer import Pacer
 from gateway.drivers.opcua.section import OpcuaDevice
 
@@ -144,8 +144,7 @@ async def open_session(section: OpcuaDevice, shared: Shared, channel_s: float) -
         with device_errors(section.address, str(identity.path) if identity else ""):
             async with asyncio.timeout(_STEPS * step):
                 with plain_cancellation():
-                    left = take_leftover(section, memory)
-                    created = await connect(client, section, identity, shared.gateway_id, left)
+                    created = await connect(client, section, identity, shared.gateway_id, memory)
                 protocol = client.uaclient.protocol
                 if protocol is None:
                     raise ConnectionResetError

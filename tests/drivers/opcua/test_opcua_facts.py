@@ -1,5 +1,6 @@
 """What a server tells of its nodes: types, units, ranges, names; structures read by its own definitions."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from opcua_peer import NAMESPACE, Peer, section
 
 from gateway.buffer.cutting import cut
 from gateway.drivers.base import Shared
+from gateway.drivers.opcua.references import references
 from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.drivers.opcua.tag import OpcuaTag
 from gateway.model import Meta
@@ -185,6 +187,30 @@ async def test_a_node_that_was_not_there_is_asked_about_before_its_first_value_g
         assert (told(driver)["pressure"].unit, told(driver)["gear"].shown_type) == ("bar", "Gear")
         assert str(told(driver)["level"].deadband) == "2%"
         assert [Shaper(driver.section).shape(each, 0.0).values[-1] for each in raw][-1] == "First"  # type: ignore[union-attr]
+
+
+async def test_what_two_tasks_are_told_at_once_is_known_of_both_nodes(peer: Peer) -> None:
+    async with open_at(peer, ["pressure", "level"]) as driver:
+        await analog(peer, "pressure", unit="bar")
+        await analog(peer, "level", unit="mm")
+        await asyncio.gather(driver.read((0,)), driver.read((1,)))
+        assert (told(driver)["pressure"].unit, told(driver)["level"].unit) == ("bar", "mm")
+
+
+async def test_an_enumeration_is_one_though_the_server_does_not_tell_its_supertype(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def told_nothing(_session: Any, _limits: Any, nodes: Sequence[Any], wanted: Any) -> list[list[Any]]:
+        return [[] for _ in nodes] if wanted.inverse else await references(_session, _limits, nodes, wanted)
+
+    monkeypatch.setattr("gateway.drivers.opcua.definitions.references", told_nothing)
+    kind = await new_enum(peer.server, peer.index, "Pace", ["Slow", "Fast"])
+    node = await peer.server.nodes.objects.add_variable(
+        ua.NodeId("pace", peer.index), "pace", 1, ua.VariantType.Int32, datatype=kind.nodeid
+    )
+    peer._added.append(node)
+    async with open_at(peer, ["pace"]) as driver:
+        assert await values(driver) == ({"pace": "Fast"}, {})
 
 
 async def test_nothing_is_remembered_of_a_node_that_was_not_there(peer: Peer) -> None:

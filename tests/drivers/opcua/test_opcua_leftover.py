@@ -71,6 +71,18 @@ async def test_a_link_that_breaks_again_and_again_never_leaves_a_second_session(
     await well(peer, device, shared)
 
 
+async def test_a_server_that_cannot_be_reached_for_a_while_has_no_second_session_afterwards(
+    peer: Peer, tmp_path: Path
+) -> None:
+    device, shared = await ready(peer, tmp_path, NOTHING, ""), Shared(gateway_id="hall-3")
+    await broken(peer, device, shared)
+    await peer.wire.stop()
+    with pytest.raises(DeviceError):
+        await well(peer, device, shared)
+    await peer.wire.start()
+    await well(peer, device, shared)
+
+
 async def test_a_server_that_was_restarted_knows_no_session_and_is_connected_to_all_the_same(
     peer: Peer, tmp_path: Path
 ) -> None:

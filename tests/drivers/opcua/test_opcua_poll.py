@@ -10,7 +10,11 @@ import asyncua
 import pytest
 from opcua_peer import BOUND_S, NAMESPACE, SHARED, Peer, failure, section
 
+from gateway.drivers.base import Shared
 from gateway.drivers.opcua.device import resolve
+from gateway.drivers.opcua.limits import CHUNK, Limits, Service
+from gateway.drivers.opcua.session import Session
+from gateway.errors import DeviceError
 from gateway.model import DeviceState, Sample
 
 ua: Any = asyncua.ua
@@ -94,6 +98,36 @@ async def test_reads_keep_within_the_servers_limit(peer: Peer) -> None:
 
 def reads(peer: Peer) -> list[bytes]:
     return [body for number, body in peer.wire.requests if number == ua.ObjectIds.ReadRequest_Encoding_DefaultBinary]
+
+
+async def test_a_value_that_is_too_large_by_itself_is_bad_and_costs_no_other_nor_the_size_of_requests(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await peer.add(a=1.5, huge=0.0, b=2.5)
+    ask = Session.ask
+
+    async def refusing(session: Session, request: Any, timeout: float | None = None) -> Any:
+        nodes = [each.NodeId.Identifier for each in getattr(request.Parameters, "NodesToRead", ())]
+        if "huge" in nodes and request.Parameters.NodesToRead[0].AttributeId == ua.AttributeIds.Value:
+            raise DeviceError("too large", reason="BadResponseTooLarge")
+        return await ask(session, request, timeout)
+
+    async with asyncio.timeout(BOUND_S), section(peer, ["a", "huge", "b"]).open(Shared("hall-3")) as driver:
+        monkeypatch.setattr(Session, "ask", refusing)
+        for _ in range(2):
+            samples = await driver.read((0, 1, 2))
+            assert sorted(value for sample in samples for value in sample.values) == [1.5, 2.5]
+            assert {**samples[0].quality, **samples[-1].quality} == {"huge": "bad:BadResponseTooLarge"}
+        assert "max_nodes_per_read" not in driver.details.get("limits", {})
+
+
+def test_one_alone_that_is_refused_says_nothing_of_many() -> None:
+    limits = Limits()
+    assert not limits.refused(Service.READ, 1)
+    assert limits.of(Service.READ) == CHUNK
+    apart = limits.apart()
+    assert apart.refused(Service.READ, 4)
+    assert (apart.of(Service.READ), limits.of(Service.READ)) == (2, CHUNK)
 
 
 async def test_only_the_columns_that_are_due_are_asked_for(peer: Peer) -> None:

@@ -12,8 +12,10 @@ from gateway.drivers.opcua.faults import CONNECTION_LOST, refused
 from gateway.drivers.opcua.messages import Changes, Published
 from gateway.drivers.opcua.subscription.creating import subscribe_to
 from gateway.drivers.opcua.subscription.memory import Memory
+from gateway.drivers.opcua.subscription.plan import fingerprint
 from gateway.drivers.opcua.subscription.publishing import Publishing, Receipt
 from gateway.drivers.opcua.subscription.recovery import (
+    PLAN,
     TOLD,
     Recovered,
     forgotten,
@@ -226,8 +228,12 @@ class Follower:
             subscription.unread.difference_update(column for column, _ in published.changes)
         flagged = [change for change in published.changes if change[1].status]
         self._unmonitored.note(published.changes, flagged)
+        known = self._connection.section
         samples = await self._connection.samples(published.changes, rx)
         marks: dict[str, Bookmark | None] = {**mark_of(subscription, rx)}
+        if self._connection.section is not known:
+            # More is known of some tags: what the server keeps for us is still as the next connection will have it.
+            marks[PLAN] = fingerprint(self._connection)
         marks |= self._connection.seams.note(published.changes)
         return Notification(samples, gaps + self._overflowed(flagged, rx), receipt, marks)
 
