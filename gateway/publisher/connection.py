@@ -24,6 +24,8 @@ from gateway.publisher.window import Priority, Window
 
 _LINE_BUSY_S: Final = 0.5
 _SMALLEST_AIM: Final = 2048
+_ALONE_S: Final = 300.0
+"""How long messages go one by one at most, after the broker ended the session for one of several."""
 
 
 class Connection:
@@ -165,9 +167,12 @@ class Connection:
         self._feed.component.inflight = in_use
 
     async def _widen(self) -> None:
-        """Let more than one message go once no sample is suspected any more."""
-        while self._suspects.alone:
-            await self._delivery.until_some_settled()
+        """Let more than one message go once no sample is suspected any more, or it shows no more: it was dropped."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ALONE_S):
+                while self._suspects.alone:
+                    await self._delivery.until_some_settled()
+        self._suspects.alone = False
         self._window.resize(self._places)
 
 

@@ -121,6 +121,7 @@ class Lane:
                 return
             await self._more.wait()
             rows += await self._take()
+            rows.sort(key=lambda row: row.id)  # what was refused meanwhile is taken again, and is older
 
     async def _take(self) -> list[Stored]:
         self._more.clear()
