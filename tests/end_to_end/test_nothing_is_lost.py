@@ -6,12 +6,13 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gateway.supervisor import now_ms
-from tests.broker import Broker, Consumer, mosquitto, require_mosquitto
+from tests.broker import Broker, Consumer, Received, mosquitto, require_mosquitto
 from tests.end_to_end.books import book_of
 from tests.end_to_end.rig import Gateway, Plant, configure, mutual_tls, plant, running
 
@@ -51,7 +52,10 @@ class Line:
 
         mosquitto keeps the consumer's session; amqtt forgets it, so the gateway is held still meanwhile.
         """
-        self.broker.stop()
+        if self.broker.kind == "mosquitto":
+            self.broker.stop()
+        else:
+            await self._stop_amqtt()
         await asyncio.sleep(seconds)  # the length of the outage
         subscriptions = self.consumer.subscriptions
         if self.broker.kind == "mosquitto":
@@ -61,6 +65,15 @@ class Line:
         async with self.gateway.paused():
             self.broker.start()
             await self.consumer.subscribed(subscriptions + 1)
+
+    async def _stop_amqtt(self) -> None:
+        """End it once it has delivered what it acknowledged: it acknowledges first, and forgets the rest at its end."""
+        async with self.gateway.paused():
+            for topic in ("fence/1", "fence/2"):
+                before = len(self.consumer.messages)
+                self.consumer.publish(topic, b"")
+                await self.consumer.until(partial(_has_since, before, topic))
+            self.broker.stop()
 
     async def finish(self) -> dict[str, int]:
         """Let the backlog out, end the gateway cleanly, and wait for all but what still waits on its disk.
@@ -86,6 +99,10 @@ class Line:
             assert not book.holes(COUNTERS[device], may_restart=plc_restarts), self.gateway.said[-3000:]
         twice = sum(book_of(self.consumer.messages, device).messages_with_duplicates for device in DEVICES)
         assert twice <= WINDOW * kills, f"{twice} messages held samples for the second time"
+
+
+def _has_since(before: int, topic: str, messages: list[Received]) -> bool:
+    return topic in {message.topic for message in messages[before:]}
 
 
 @asynccontextmanager
