@@ -44,13 +44,9 @@ class Store:
     """An open buffer file. Every method raises sqlite3.Error or OSError as it comes; `Writer` translates."""
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        path: Path,
-        limits: Limits,
-        identity: schema.Identity,
+        self, connection: sqlite3.Connection, path: Path, limits: Limits, identity: schema.Identity,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.connection = connection
         self.path = path
         self.limits = limits
@@ -184,18 +180,22 @@ FROM streams
         """
         taken: list[Stored] = []
         size = count = samples = 0
-        for row, gap, blob in self._scan(after, upto, skip_topics):
-            self.in_flight[row.id] = row
-            if gap is not None:
-                self._close_gap(row)
-            stored = self._decode(row, gap, blob)
-            if stored is None:
-                self.condemned.append((row, "corrupt"))
-                continue
-            taken.append(stored)
-            size, count, samples = size + row.size, count + row.readings, samples + row.samples
-            if count >= readings or size >= TAKE_BYTES or len(taken) >= _SCAN_ROWS or samples >= TAKE_SAMPLES:
-                break
+        try:
+            for row, gap, blob in self._scan(after, upto, skip_topics):
+                stored = self._decode(row, gap, blob)
+                self.in_flight[row.id] = row
+                if gap is not None:
+                    self._close_gap(row)
+                if stored is None:
+                    self.condemned.append((row, "corrupt"))
+                    continue
+                taken.append(stored)
+                size, count, samples = size + row.size, count + row.readings, samples + row.samples
+                if count >= readings or size >= TAKE_BYTES or len(taken) >= _SCAN_ROWS or samples >= TAKE_SAMPLES:
+                    break
+        except BaseException:  # nobody got them; what is condemned stays in flight until it is dropped
+            self.release(stored.id for stored in taken)
+            raise
         return taken
 
     def _close_gap(self, row: Row) -> None:
