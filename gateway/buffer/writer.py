@@ -110,8 +110,10 @@ class Writer:
                 damaged.connection.close()
             self._aside = folder.set_aside(self.path)
         self.store = open_store(self.path, self._limits, self.machine_id)
-        # Ids go on from where they were: the publisher's place in the queue is one of them.
+        # Ids go on from where they were: the publisher's place in the queue is one of them, and what the broker
+        # acknowledges late must not name a new row.
         self.store.tables.next_row = damaged.tables.next_row
+        self.store.tables.next_past = damaged.tables.next_past
         self.store.last_seqs = {**damaged.last_seqs, **damaged.present_seqs()}
         self.drops.update(damaged.ledgers().keys())
         log.error(

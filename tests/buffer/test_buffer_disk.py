@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from buffer_cases import NOW, batch_of, bulky, gaps, seqs
+from buffer_cases import NOW, ROOMY, batch_of, bulky, gaps, seqs
 from buffer_running import everything, failing_soon, fill_disk, free_disk, running, total
 
 from gateway.buffer import schema
 from gateway.buffer.store import Store
+from gateway.buffer.stored import FIRST
 from gateway.buffer.waiting import BATCH_READINGS, MAX_READINGS, MAX_SECONDS, Waiting
 from gateway.errors import StorageError
 
@@ -144,6 +145,22 @@ async def test_damage_found_while_running_begins_an_epoch_at_once_and_the_publis
         assert (gap.reason, dict(gap.fields)) == ("buffer-lost", {"previous_epoch": epoch, "last_seq": 80})
         assert seqs(rows, "press-1") == list(range(1, 10))
         assert (buffer.drops("press-1"), total(buffer).unaccounted, buffer.status.writable) == (1, 0, True)
+
+
+async def test_a_late_acknowledgement_of_a_row_from_before_never_names_one_of_the_new_file(path: Path) -> None:
+    async with running(path, limits=replace(ROOMY, keep_acked=3600.0)) as buffer:
+        for seed in range(10):
+            await buffer.append(bulky("press-1", seed))
+        await buffer.acknowledge([row.id for row in await everything(buffer)], soon=True)
+        await buffer.resend("press-1", 0, NOW * 2)
+        used = {row.id for row in await buffer.take(FIRST, 0, readings=1 << 30)}
+        await buffer._writer.run(zero_all_pages_but_the_first)
+        await buffer.append(bulky("press-1", 99))
+        await buffer.acknowledge([row.id for row in await everything(buffer)], soon=True)
+        await buffer.resend("press-1", 0, NOW * 2)
+        again = await buffer.take(FIRST, 0)
+        assert again
+        assert not used & {row.id for row in again}
 
 
 async def test_a_damaged_file_that_cannot_be_replaced_yet_is_replaced_later(path: Path) -> None:
