@@ -1,6 +1,7 @@
 """A disk that is full, fails or damages the file: nothing stops, all is told, and it goes on by itself (P4, P7)."""
 
 import asyncio
+import errno
 import os
 import subprocess
 import time
@@ -179,6 +180,29 @@ async def test_a_damaged_file_that_cannot_be_replaced_yet_is_replaced_later(path
         assert await late
         assert buffer.epoch != epoch
         assert [gap.reason for gap in gaps(await everything(buffer))] == ["buffer-lost"]
+
+
+async def test_a_damaged_file_that_was_renamed_but_for_its_journal_is_replaced_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, refused = Path.rename, list[Path]()
+
+    def refuse_a_journal(source: Path, target: Path) -> Path:
+        if source.name.endswith("-wal") and not refused:
+            refused.append(source)
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(source, target)
+
+    async with running(path) as buffer:
+        epoch = buffer.epoch
+        for seed in range(10):
+            await buffer.append(bulky("press-1", seed))
+        monkeypatch.setattr(Path, "rename", refuse_a_journal)
+        await buffer._writer.run(zero_all_pages_but_the_first)
+        assert await buffer.append(bulky("press-1", 99))
+        assert refused != []
+        assert buffer.epoch != epoch
+        assert buffer.status.writable
 
 
 async def test_a_commit_is_a_success_though_the_disk_cannot_be_measured(path: Path) -> None:
