@@ -123,7 +123,7 @@ FROM streams
                 transaction.append(batch)
             return frozenset(transaction.dropped_devices)
 
-        dropped = self.transact(work, now_ms)
+        dropped = self.transact(work, now_ms, committed_ms=now_ms if batches or acked else None)
         self.release([*acked, *(row.id for row, _ in self.condemned), *(row.id for row, _ in self.refused)])
         self.condemned.clear()
         self.refused.clear()
@@ -132,13 +132,13 @@ FROM streams
             self._shrink()
         return dropped
 
-    def transact(self, work: Callable[[Transaction], Result], now_ms: int) -> Result:
-        """Do some work in one durable transaction, and give its result."""
+    def transact(self, work: Callable[[Transaction], Result], now_ms: int, committed_ms: int | None = None) -> Result:
+        """Do some work in one durable transaction, and give its result; `committed_ms` as in `Transaction.write`."""
         transaction = Transaction(self, now_ms)
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             result = work(transaction)
-            transaction.write()
+            transaction.write(committed_ms)
             self.connection.execute("COMMIT")
         except BaseException:
             self.metas.clear()

@@ -191,14 +191,17 @@ class Transaction:
 
     # The books.
 
-    def write(self) -> None:
-        """Write the gaps that grew, and the counters of every device that this transaction touched."""
+    def write(self, committed_ms: int | None) -> None:
+        """Write the gaps that grew, and the counters of every device that this transaction touched.
+
+        `committed_ms` is the time until which somebody read the devices; None if that is not why there is a commit.
+        """
         for key in list(self._grown):
             self._write_grown(key)
         bookmarks.write(self._store.connection, self._store.epoch, self._bookmarks)
         self.execute_many(
             "UPDATE streams SET next_seq=?, sampled=?, suppressed=?, acked=?, dropped=?, resent=?, pending_rows=?,"
-            " pending_samples=?, committed_ms=?, age_ms=? WHERE id=?",
+            " pending_samples=?, committed_ms=coalesce(?, committed_ms), age_ms=? WHERE id=?",
             [
                 (
                     s.next_seq,
@@ -209,7 +212,7 @@ class Transaction:
                     s.resent,
                     s.rows,
                     s.samples,
-                    self.now_ms,
+                    committed_ms,
                     self.age_ms,
                     s.id,
                 )

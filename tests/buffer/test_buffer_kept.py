@@ -154,6 +154,19 @@ def test_new_rows_never_get_the_ids_of_kept_ones(path: Path) -> None:
     assert store.tables.kept_rows == 4
 
 
+def test_a_resend_while_no_gateway_runs_does_not_count_as_time_in_which_one_ran(path: Path) -> None:
+    store = open_at(path, HOUR)
+    commit(store, at(1))
+    acknowledge_all(store)
+    store.close()
+    store = open_at(path, HOUR)
+    span = kept.Span("press-1", 0, NOW, kept.newest(store))
+    kept.resend_some(store, span, kept.Resent(0, 0, 0), NOW + DAY_MS)
+    commit(store, now=NOW + DAY_MS)
+    store.close()
+    assert open_at(path, HOUR).stopped_ms == NOW
+
+
 async def test_the_running_buffer_sends_again_and_says_so_to_whoever_waits(path: Path) -> None:
     async with running(path, limits=HOUR) as buffer:
         await buffer.append(at(5))
