@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,9 +29,12 @@ PACE_S: Final = 0.1
 """The pause between two chunks: what is read now goes first."""
 NO_ROOM_S: Final = 1.0
 """The pause while half of the buffer is full: what is yet to be read needs the other half."""
+PATIENCE_S: Final = 60.0
+"""How long a file waits for the first batches of the devices of which it has to tell a loss: they bring a meta."""
 CHUNK_BYTES: Final = 512 << 10
 MOST_WAITING: Final = 2000
 """Rows that were taken over and wait for the broker; the file that was set aside keeps the rest meanwhile."""
+UNTOLD: Final = "what else was in it came over; of some rows the tags' names are lost, or no gap could tell of them"
 
 
 @dataclass(slots=True)
@@ -45,7 +49,8 @@ class Salvage:
     """Takes files that were set aside over, one after the other.
 
     `committed` is notified after each commit; `stored` is called when rows were taken over. A file is deleted once
-    all that was in it is acknowledged or told as lost; one that is not ours to take over is left, and `left` says why.
+    all that was in it is acknowledged or told as lost; one that is not ours to take over, or of which something could
+    not be read or told that may still be in it, is left, and `left` says why.
     """
 
     def __init__(self, writer: Writer, committed: asyncio.Condition, stored: Callable[[], Awaitable[None]]) -> None:
@@ -90,6 +95,10 @@ class Salvage:
             return
         finally:
             await asyncio.shield(self._in_thread(wreck.close))
+        if await self._writer.run(lambda store: _is_untold(store, file.name)):
+            self.left[file.name] = UNTOLD
+            log.warning("buffer: %s is left where it is: %s", file.name, UNTOLD)
+            return
         await self._wait_for(0)
         await self._in_thread(lambda: folder.clear_away(file))
         await self._writer.run(lambda store: _forget(store, file.name))
@@ -114,14 +123,14 @@ class Salvage:
         """Take over all that is left in a file."""
         after, seen = await self._writer.run(lambda store: _begun(store, wreck.name))
         tally, size = Tally(), min(CHUNK_BYTES, self._writer.store.limits.max_bytes // 16)
+        patient_until = time.monotonic() + PATIENCE_S
         if after == FIRST:
             log.info("buffer: what %s still holds is taken over", wreck.name)
         while after < END:
             await self._wait_for(MOST_WAITING)
             chunk = await self._in_thread(lambda: wreck.read(after, seen, size))  # noqa: B023 -- awaited at once
-            taken = await self._writer.run(
-                lambda store: store.transact(lambda work: past.take_over(work, chunk), now_ms())  # noqa: B023
-            )
+            patient = time.monotonic() < patient_until
+            taken = await self._writer.run(lambda store: _take_over(store, chunk, patient=patient))  # noqa: B023
             if taken:
                 after, seen = chunk.upto, chunk.seen
                 tally.readings += sum(found.row.readings for found in chunk.rows)
@@ -154,6 +163,16 @@ def _begun(store: Store, file: str) -> tuple[int, bytes]:
     """Tell how far a file was taken over before."""
     row = store.connection.execute("SELECT upto, seen FROM salvages WHERE file = ?", (file,)).fetchone()
     return (FIRST, b"") if row is None else row
+
+
+def _take_over(store: Store, chunk: past.Chunk, *, patient: bool) -> bool:
+    return store.transact(lambda work: past.take_over(work, chunk, patient=patient), now_ms())
+
+
+def _is_untold(store: Store, file: str) -> bool:
+    """Whether a file holds something that neither came over nor is told as lost."""
+    query = "SELECT 1 FROM salvages WHERE file = ?"
+    return store.connection.execute(query, (file + past.UNTOLD,)).fetchone() is not None
 
 
 def _forget(store: Store, file: str) -> None:

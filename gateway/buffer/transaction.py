@@ -257,6 +257,11 @@ class Transaction:
             self._store.metas[meta] = self._find_meta(meta)
         return self._store.metas[meta]
 
+    def latest_meta(self, device: str) -> Meta | None:
+        """Give the meta with which something of a device was stored last; None if there is none any more."""
+        found = self.execute("SELECT id FROM metas ORDER BY id DESC").fetchall()
+        return next((meta for (row,) in found if (meta := self._store.meta(row)).device == device), None)
+
     def _find_meta(self, meta: Meta) -> int:
         self.execute("INSERT OR REPLACE INTO topics VALUES (?, ?)", (meta.topic, meta.device))
         self.tables.topics[meta.topic] = meta.device
