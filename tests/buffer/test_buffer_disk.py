@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 from buffer_cases import NOW, ROOMY, batch_of, bulky, gaps, seqs
-from buffer_running import everything, failing_soon, fill_disk, free_disk, running, total
+from buffer_running import (
+    everything,
+    failing_soon,
+    fill_disk,
+    free_disk,
+    running,
+    total,
+    zero_all_pages_but_the_first,
+)  # fmt: skip
 
-from gateway.buffer import schema
-from gateway.buffer.store import Store
 from gateway.buffer.stored import FIRST
 from gateway.buffer.waiting import BATCH_READINGS, MAX_READINGS, MAX_SECONDS, Waiting
 from gateway.errors import StorageError
@@ -115,16 +121,6 @@ async def test_a_full_file_system_is_survived(tmp_path: Path) -> None:
             assert total(buffer).unaccounted == 0
     finally:
         await asyncio.to_thread(subprocess.run, ["umount", str(disk)], check=True)
-
-
-def zero_all_pages_but_the_first(store: Store) -> None:
-    """Damage the file behind SQLite's back, as a dying SD card does."""
-    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    pages = store.path.stat().st_size // schema.PAGE_BYTES
-    with store.path.open("r+b") as file:
-        file.seek(schema.PAGE_BYTES)
-        file.write(bytes((pages - 1) * schema.PAGE_BYTES))
-    store.connection.execute("PRAGMA shrink_memory")
 
 
 async def test_damage_found_while_running_begins_an_epoch_at_once_and_the_publisher_goes_on(path: Path) -> None:

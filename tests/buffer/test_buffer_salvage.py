@@ -4,11 +4,12 @@ import asyncio
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wrecks
 from buffer_cases import MIB, NOW, PER_SAMPLE, assert_lawful, batch_of, bulky, commit, gaps, open_at, ranges
-from buffer_running import busy, running
+from buffer_running import busy, running, zero_all_pages_but_the_first
 from wrecks import NEW, Came, Left, assert_true, come_back
 
 from gateway.buffer import Buffer, Limits, codec, folder, salvage, schema
@@ -120,6 +121,31 @@ async def test_a_copy_of_a_disk_leaves_what_the_other_machine_wrote(tmp_path: Pa
     assert came.samples == {}
     (why,) = came.left_aside.values()
     assert why == "it was written on a machine with another machine-id, which may still send it itself"
+
+
+async def test_a_file_is_kept_when_the_one_it_was_taken_over_into_proves_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, emptied = damaged(tmp_path), asyncio.Event()
+    wait = salvage.Salvage._wait_for
+
+    async def note_and_wait(self: salvage.Salvage, *arguments: Any) -> None:
+        if arguments[-1] == 0:  # all is taken over, and nothing of it delivered
+            emptied.set()
+        await wait(self, *arguments)
+
+    monkeypatch.setattr(salvage.Salvage, "_wait_for", note_and_wait)
+    monkeypatch.setattr(salvage, "LOOK_S", 0.05)
+    async with running(left.path) as buffer:
+        await emptied.wait()
+        epoch, came = buffer.epoch, Came()
+        await buffer._writer.run(zero_all_pages_but_the_first)
+        await buffer.append(batch_of("press-1"))
+        assert buffer.epoch != epoch
+        while folder.set_asides(left.path):
+            await wrecks.deliver(buffer, left, came)
+            await asyncio.sleep(0.01)
+    assert len(left.samples) - len(came.samples) <= 120
 
 
 def damage_meta(left: Left, *devices: str) -> None:
