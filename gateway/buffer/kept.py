@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from gateway.buffer.transaction import Transaction
 
 _ROWS: Final = 128
-_MOST_EXPIRED: Final = 32
-"""How many times `_ROWS` leave in one commit: a shorter `keep_acked` must not stop the next one for seconds."""
+MOST_EXPIRED: Final = 32
+"""How many times some rows leave in one commit: a shorter `keep_acked` or `max_age` must not stop it for seconds."""
 _RESENT: Final = 512
 _RESENT_BYTES: Final = 128 << 10
 """In one commit: half of the reserve (see `Room`), since blobs that move leave holes in their pages at first."""
@@ -58,7 +58,7 @@ def keep(transaction: "Transaction", rows: Sequence[Row], ranges: Sequence[tuple
 def expire(transaction: "Transaction", keep_acked: float) -> None:
     """Forget what was acknowledged longer ago than `keep_acked` seconds, in time that the gateway ran."""
     horizon = transaction.age_ms - int(keep_acked * 1000)
-    for _ in range(_MOST_EXPIRED):
+    for _ in range(MOST_EXPIRED):
         due = [entry for entry in _oldest(transaction) if entry[3] <= horizon]
         _forget(transaction, due)
         if len(due) < _ROWS:

@@ -165,10 +165,12 @@ class Transaction:
         if self._store.limits.max_age is None:
             return
         horizon = self.age_ms - int(self._store.limits.max_age * 1000)
+        left = kept.MOST_EXPIRED
         # Ages ascend with ids, so the oldest rows tell: nothing scans a million rows to find that none is due.
         for after in (FIRST, 0):  # rows from before first, then all others: each by themselves
-            while rows := [row for row in self.room.oldest(after) if row.age_ms < horizon]:
+            while left and (rows := [row for row in self.room.oldest(after) if row.age_ms < horizon]):
                 self.drop(rows, "expired")
+                left -= 1
 
     def drop(self, rows: list[Row], reason: str) -> None:
         """Let rows go, and tell why."""
