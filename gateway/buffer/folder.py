@@ -63,12 +63,19 @@ def clear_away(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def set_aside(path: Path) -> Path:
-    """Rename the file and its journals so that a new one can take their place; nothing is deleted."""
+def name_aside(path: Path) -> Path:
+    """Give a name under which the file can be set aside."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = path.with_name(f"{path.name}.aside-{stamp}-{secrets.token_hex(2)}")
-    path.rename(target)
-    for suffix in _JOURNALS:
+    return path.with_name(f"{path.name}.aside-{stamp}-{secrets.token_hex(2)}")
+
+
+def set_aside(path: Path, target: Path | None = None) -> Path:
+    """Rename the file and its journals so that a new one can take their place; nothing is deleted.
+
+    Where this failed half-way (OSError) it can be done again with the same `target`: what was renamed stays so.
+    """
+    target = target or name_aside(path)
+    for suffix in ("", *_JOURNALS):
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
     sync_folder(path.parent)

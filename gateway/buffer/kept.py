@@ -1,8 +1,9 @@
 """Acknowledged rows that stay for `buffer resend`: the first to go when room is needed, or when their time is over."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.buffer.tables import ROW_BYTES, Row
 
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
     from gateway.buffer.transaction import Transaction
 
 _ROWS: Final = 128
-_MOST_EXPIRED: Final = 32
-"""How many times `_ROWS` leave in one commit: a shorter `keep_acked` must not stop the next one for seconds."""
+MOST_EXPIRED: Final = 32
+"""How many times some rows leave in one commit: a shorter `keep_acked` or `max_age` must not stop it for seconds."""
 _RESENT: Final = 512
+_RESENT_BYTES: Final = 128 << 10
+"""In one commit: half of the reserve (see `Room`), since blobs that move leave holes in their pages at first."""
 _COPY: Final = """
 INSERT INTO kept(row, stream, meta, first_seq, samples, readings, from_ms, to_ms, age_ms, size, gap)
 SELECT id, stream, meta, first_seq, samples, readings + resent, from_ms, to_ms, ?, size, gap
@@ -55,7 +58,7 @@ def keep(transaction: "Transaction", rows: Sequence[Row], ranges: Sequence[tuple
 def expire(transaction: "Transaction", keep_acked: float) -> None:
     """Forget what was acknowledged longer ago than `keep_acked` seconds, in time that the gateway ran."""
     horizon = transaction.age_ms - int(keep_acked * 1000)
-    for _ in range(_MOST_EXPIRED):
+    for _ in range(MOST_EXPIRED):
         due = [entry for entry in _oldest(transaction) if entry[3] <= horizon]
         _forget(transaction, due)
         if len(due) < _ROWS:
@@ -83,18 +86,34 @@ def resend_some(store: "Store", span: Span, done: Resent, now_ms: int) -> Resent
 
 
 def _resend(transaction: "Transaction", span: Span, done: Resent) -> Resent:
-    query = (done.after, span.upto, span.device, span.from_ms, span.to_ms, _RESENT)
-    chosen = transaction.execute(_CHOSEN, query).fetchall()
+    # A full buffer has the reserve of pages for a step, which must be whole when the next one begins.
+    while transaction.room.free_bytes() < 0 and give_way(transaction):
+        pass
+    chosen = _choose(transaction, span, done)
     samples, readings = done.samples, done.readings
     for entry in sorted(chosen, key=lambda entry: (entry[2], entry[4])):  # by device and seq
         _, old, stream, meta, seq, count, counted, since, until, size, gap = entry
         place, age = transaction.tables.next_past, transaction.age_ms
         row = Row(place, stream, meta, seq, count, 0, since, until, age, size, counted)
         insert_past(transaction, row, gap)
-        transaction.execute("INSERT INTO blobs SELECT ?, blob FROM blobs WHERE id = ?", (row.id, old))
+        transaction.execute("UPDATE blobs SET id = ? WHERE id = ?", (row.id, old))
+        _forget(transaction, [(entry[0], old, size, 0)])
         samples, readings = samples + count, readings + counted
-    _forget(transaction, [(entry[0], entry[1], entry[9], 0) for entry in chosen])
-    return Resent(chosen[-1][0] if len(chosen) == _RESENT else None, samples, readings)
+    return Resent(chosen[-1][0] if chosen else None, samples, readings)
+
+
+def _choose(transaction: "Transaction", span: Span, done: Resent) -> list[tuple[Any, ...]]:
+    """Give what comes next of a span, of about `_RESENT_BYTES`."""
+    query = (done.after, span.upto, span.device, span.from_ms, span.to_ms, _RESENT)
+    chosen: list[tuple[Any, ...]] = []
+    size = 0
+    with closing(transaction.execute(_CHOSEN, query)) as cursor:
+        for entry in cursor:
+            chosen.append(entry)
+            size += entry[9] + ROW_BYTES
+            if size >= _RESENT_BYTES:
+                break
+    return chosen
 
 
 def insert_past(transaction: "Transaction", row: Row, gap: bytes | None) -> None:

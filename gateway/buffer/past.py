@@ -5,7 +5,7 @@ Their ids are negative, so that they are the oldest of the queue: they are histo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.buffer import kept
 from gateway.buffer.tables import ROW_BYTES, Row, Stream
@@ -13,6 +13,9 @@ from gateway.model import Batch, Gap, Meta
 
 if TYPE_CHECKING:
     from gateway.buffer.transaction import Transaction
+
+UNTOLD: Final = "-untold"
+"""After a file's name in table `salvages`: it is not to be deleted, since not all in it came over or was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Chunk:
     losses: Sequence[Loss]
     metas: Mapping[str, Meta]
     """The latest meta of each device: a gap record needs one."""
+    unread: bool = False
+    """Whether rows are whole of which nobody can tell any more what their values are: their meta is damaged."""
 
     @property
     def size(self) -> int:
@@ -56,18 +61,25 @@ class Chunk:
         return sum(found.row.size for found in self.rows)
 
 
-def take_over(transaction: "Transaction", chunk: Chunk) -> bool:
-    """Store a chunk under its old names, tell its losses, and note how far this came; False if there is no room."""
-    if not _has_room(transaction, chunk.size + len(chunk.rows) * ROW_BYTES):
+def take_over(transaction: "Transaction", chunk: Chunk, *, patient: bool = False) -> bool:
+    """Store a chunk under its old names, tell its losses, and note how far this came.
+
+    False if there is no room; or, to whoever is patient, as long as a loss is of a device without any known meta.
+    """
+    losses = [(loss, chunk.metas.get(loss.device) or transaction.latest_meta(loss.device)) for loss in chunk.losses]
+    untold = any(meta is None for _, meta in losses)
+    if (untold and patient) or not _has_room(transaction, chunk.size + len(chunk.rows) * ROW_BYTES):
         return False
     for found in chunk.rows:
         _insert(transaction, found)
-    for loss in chunk.losses:
-        if loss.device in chunk.metas:
+    for loss, meta in losses:
+        if meta is not None:
             gap = Gap(transaction.now_ms, "buffer-lost", _told(loss))
-            transaction.append(Batch(chunk.metas[loss.device], (), 0, gaps=(gap,)))
-    note = (chunk.file, chunk.upto, chunk.seen)
-    transaction.execute("INSERT OR REPLACE INTO salvages VALUES (?, ?, ?)", note)
+            transaction.append(Batch(meta, (), 0, gaps=(gap,)))
+    notes: list[tuple[str, int, bytes]] = [(chunk.file, chunk.upto, chunk.seen)]
+    if chunk.unread or untold:
+        notes.append((chunk.file + UNTOLD, 0, b""))
+    transaction.execute_many("INSERT OR REPLACE INTO salvages VALUES (?, ?, ?)", notes)
     return True
 
 

@@ -195,8 +195,9 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Bring a file of an older version to the present one, in one transaction for each step."""
     while (version := _pragma(connection, "user_version")) < SCHEMA_VERSION:
         connection.executescript(f"BEGIN; {_MIGRATIONS[version]} PRAGMA user_version={version + 1}; COMMIT")
-        # At once into the file, whose header an older program reads to see that it is not its own.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # At once into the file, whose header an older program reads to see that it is not its own. The WAL keeps its
+        # length: where nobody closed the file, an empty one would look like one that was lost.
+        connection.execute("PRAGMA wal_checkpoint(FULL)")
 
 
 def create(connection: sqlite3.Connection, identity: Identity) -> None:

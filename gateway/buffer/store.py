@@ -44,13 +44,9 @@ class Store:
     """An open buffer file. Every method raises sqlite3.Error or OSError as it comes; `Writer` translates."""
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        path: Path,
-        limits: Limits,
-        identity: schema.Identity,
+        self, connection: sqlite3.Connection, path: Path, limits: Limits, identity: schema.Identity,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.connection = connection
         self.path = path
         self.limits = limits
@@ -127,7 +123,7 @@ FROM streams
                 transaction.append(batch)
             return frozenset(transaction.dropped_devices)
 
-        dropped = self.transact(work, now_ms)
+        dropped = self.transact(work, now_ms, committed_ms=now_ms if batches or acked else None)
         self.release([*acked, *(row.id for row, _ in self.condemned), *(row.id for row, _ in self.refused)])
         self.condemned.clear()
         self.refused.clear()
@@ -136,13 +132,13 @@ FROM streams
             self._shrink()
         return dropped
 
-    def transact(self, work: Callable[[Transaction], Result], now_ms: int) -> Result:
-        """Do some work in one durable transaction, and give its result."""
+    def transact(self, work: Callable[[Transaction], Result], now_ms: int, committed_ms: int | None = None) -> Result:
+        """Do some work in one durable transaction, and give its result; `committed_ms` as in `Transaction.write`."""
         transaction = Transaction(self, now_ms)
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             result = work(transaction)
-            transaction.write()
+            transaction.write(committed_ms)
             self.connection.execute("COMMIT")
         except BaseException:
             self.metas.clear()
@@ -184,18 +180,22 @@ FROM streams
         """
         taken: list[Stored] = []
         size = count = samples = 0
-        for row, gap, blob in self._scan(after, upto, skip_topics):
-            self.in_flight[row.id] = row
-            if gap is not None:
-                self._close_gap(row)
-            stored = self._decode(row, gap, blob)
-            if stored is None:
-                self.condemned.append((row, "corrupt"))
-                continue
-            taken.append(stored)
-            size, count, samples = size + row.size, count + row.readings, samples + row.samples
-            if count >= readings or size >= TAKE_BYTES or len(taken) >= _SCAN_ROWS or samples >= TAKE_SAMPLES:
-                break
+        try:
+            for row, gap, blob in self._scan(after, upto, skip_topics):
+                stored = self._decode(row, gap, blob)
+                self.in_flight[row.id] = row
+                if gap is not None:
+                    self._close_gap(row)
+                if stored is None:
+                    self.condemned.append((row, "corrupt"))
+                    continue
+                taken.append(stored)
+                size, count, samples = size + row.size, count + row.readings, samples + row.samples
+                if count >= readings or size >= TAKE_BYTES or len(taken) >= _SCAN_ROWS or samples >= TAKE_SAMPLES:
+                    break
+        except BaseException:  # nobody got them; what is condemned stays in flight until it is dropped
+            self.release(stored.id for stored in taken)
+            raise
         return taken
 
     def _close_gap(self, row: Row) -> None:

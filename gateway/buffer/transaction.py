@@ -165,10 +165,12 @@ class Transaction:
         if self._store.limits.max_age is None:
             return
         horizon = self.age_ms - int(self._store.limits.max_age * 1000)
+        left = kept.MOST_EXPIRED
         # Ages ascend with ids, so the oldest rows tell: nothing scans a million rows to find that none is due.
         for after in (FIRST, 0):  # rows from before first, then all others: each by themselves
-            while rows := [row for row in self.room.oldest(after) if row.age_ms < horizon]:
+            while left and (rows := [row for row in self.room.oldest(after) if row.age_ms < horizon]):
                 self.drop(rows, "expired")
+                left -= 1
 
     def drop(self, rows: list[Row], reason: str) -> None:
         """Let rows go, and tell why."""
@@ -191,14 +193,17 @@ class Transaction:
 
     # The books.
 
-    def write(self) -> None:
-        """Write the gaps that grew, and the counters of every device that this transaction touched."""
+    def write(self, committed_ms: int | None) -> None:
+        """Write the gaps that grew, and the counters of every device that this transaction touched.
+
+        `committed_ms` is the time until which somebody read the devices; None if that is not why there is a commit.
+        """
         for key in list(self._grown):
             self._write_grown(key)
         bookmarks.write(self._store.connection, self._store.epoch, self._bookmarks)
         self.execute_many(
             "UPDATE streams SET next_seq=?, sampled=?, suppressed=?, acked=?, dropped=?, resent=?, pending_rows=?,"
-            " pending_samples=?, committed_ms=?, age_ms=? WHERE id=?",
+            " pending_samples=?, committed_ms=coalesce(?, committed_ms), age_ms=? WHERE id=?",
             [
                 (
                     s.next_seq,
@@ -209,7 +214,7 @@ class Transaction:
                     s.resent,
                     s.rows,
                     s.samples,
-                    self.now_ms,
+                    committed_ms,
                     self.age_ms,
                     s.id,
                 )
@@ -253,6 +258,11 @@ class Transaction:
         if meta not in self._store.metas:
             self._store.metas[meta] = self._find_meta(meta)
         return self._store.metas[meta]
+
+    def latest_meta(self, device: str) -> Meta | None:
+        """Give the meta with which something of a device was stored last; None if there is none any more."""
+        found = self.execute("SELECT id FROM metas ORDER BY id DESC").fetchall()
+        return next((meta for (row,) in found if (meta := self._store.meta(row)).device == device), None)
 
     def _find_meta(self, meta: Meta) -> int:
         self.execute("INSERT OR REPLACE INTO topics VALUES (?, ?)", (meta.topic, meta.device))

@@ -76,12 +76,13 @@ class Wreck:
             upto = END
         if upto == END:
             losses += places.at_the_end()
-        return Chunk(self.name, upto, places.note(), found, losses, self.metas)
+        return Chunk(self.name, upto, places.note(), found, losses, self.metas, places.unread)
 
     def _examine(self, row: Row, gap: bytes | None, places: "_Places", found: list[Found], losses: list[Loss]) -> None:
         """Take a row if it is whole; if it is not, tell what is lost, as far as it can be known."""
         epoch, device, _ = self._streams.get(row.stream, (None, None, 0))
         whole = self._verify(row, gap, epoch)
+        places.unread |= whole is None and self._is_unread(row, epoch, device)
         if whole is not None:
             losses += places.meet(whole.epoch, whole.meta.device, whole.row.first_seq, whole.row.samples)
             found.append(whole)
@@ -107,6 +108,17 @@ class Wreck:
                 continue
             return Found(epoch, meta, self._measured(row, samples, len(copy)), copy, None if gap is None else copy)
         return None
+
+    def _is_unread(self, row: Row, epoch: str | None, device: str | None) -> bool:
+        """Whether a row is whole, but for its meta."""
+        blob = self._value("SELECT blob FROM blobs WHERE id = ?", None, row.id)
+        if row.meta in self._metas or epoch is None or device is None or not isinstance(blob, bytes):
+            return False
+        try:
+            codec.unseal(blob, epoch=epoch, device=device, seq=row.first_seq)
+        except codec.CorruptBlobError:
+            return False
+        return True
 
     def _measured(self, row: Row, samples: tuple[Sample | Gap, ...], size: int) -> Row:
         """Describe a row by what is in it: its columns have no checksum."""
@@ -234,7 +246,8 @@ class _Places:
         self._ends = {(epoch, device): next_seq for epoch, device, next_seq in streams}
         self._last: dict[tuple[str, str], int | None] = {}
         self._torn: set[tuple[str, str]] = set()
-        self._all_torn = False
+        self.unread = False
+        """Whether a row was met that is whole, but for its meta."""
         for epoch, device, last, torn in orjson.loads(seen) if seen else ():
             self._last[epoch, device] = last
             if torn:

@@ -42,6 +42,7 @@ class Writer:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="buffer")
         self._running: dict[asyncio.Future[Any], float] = {}
         self._damage: Exception | None = None
+        self._target: Path | None = None
         self._aside: Path | None = None
 
     async def open(self) -> None:
@@ -108,17 +109,20 @@ class Writer:
         if self._aside is None:
             with contextlib.suppress(sqlite3.Error):
                 damaged.connection.close()
-            self._aside = folder.set_aside(self.path)
+            self._target = self._target or folder.name_aside(self.path)  # one name, however often it is tried
+            self._aside = folder.set_aside(self.path, self._target)
         self.store = open_store(self.path, self._limits, self.machine_id)
-        # Ids go on from where they were: the publisher's place in the queue is one of them.
+        # Ids go on from where they were: the publisher's place in the queue is one of them, and what the broker
+        # acknowledges late must not name a new row.
         self.store.tables.next_row = damaged.tables.next_row
+        self.store.tables.next_past = damaged.tables.next_past
         self.store.last_seqs = {**damaged.last_seqs, **damaged.present_seqs()}
         self.drops.update(damaged.ledgers().keys())
         log.error(
             "buffer: %s is damaged (%s), it was set aside as %s; epoch %s begins",
             self.path, damage, self._aside.name, self.store.epoch,
         )  # fmt: skip
-        self._damage = self._aside = None
+        self._damage = self._target = self._aside = None
 
 
 async def outlast(future: asyncio.Future[Result]) -> Result:

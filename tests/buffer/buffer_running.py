@@ -9,7 +9,8 @@ from pathlib import Path
 
 from buffer_cases import ROOMY, batch_of
 
-from gateway.buffer import Buffer, Limits, open_buffer
+from gateway.buffer import Buffer, Limits, open_buffer, schema
+from gateway.buffer.store import Store
 from gateway.buffer.stored import Stored
 from gateway.model import Ledger
 
@@ -89,6 +90,16 @@ async def fill_disk(buffer: Buffer) -> None:
 async def free_disk(buffer: Buffer) -> None:
     """Let SQLite find room again."""
     await buffer._writer.run(lambda store: store.connection.execute("PRAGMA max_page_count=100000").fetchall())
+
+
+def zero_all_pages_but_the_first(store: Store) -> None:
+    """Damage the file behind SQLite's back, as a dying SD card does."""
+    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    pages = store.path.stat().st_size // schema.PAGE_BYTES
+    with store.path.open("r+b") as file:
+        file.seek(schema.PAGE_BYTES)
+        file.write(bytes((pages - 1) * schema.PAGE_BYTES))
+    store.connection.execute("PRAGMA shrink_memory")
 
 
 async def everything(buffer: Buffer) -> list[Stored]:

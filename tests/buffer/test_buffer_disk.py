@@ -1,6 +1,7 @@
 """A disk that is full, fails or damages the file: nothing stops, all is told, and it goes on by itself (P4, P7)."""
 
 import asyncio
+import errno
 import os
 import subprocess
 import time
@@ -8,11 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from buffer_cases import NOW, batch_of, bulky, gaps, seqs
-from buffer_running import everything, failing_soon, fill_disk, free_disk, running, total
+from buffer_cases import NOW, ROOMY, batch_of, bulky, gaps, seqs
+from buffer_running import (
+    everything,
+    failing_soon,
+    fill_disk,
+    free_disk,
+    running,
+    total,
+    zero_all_pages_but_the_first,
+)  # fmt: skip
 
-from gateway.buffer import schema
-from gateway.buffer.store import Store
+from gateway.buffer.stored import FIRST
 from gateway.buffer.waiting import BATCH_READINGS, MAX_READINGS, MAX_SECONDS, Waiting
 from gateway.errors import StorageError
 
@@ -115,16 +123,6 @@ async def test_a_full_file_system_is_survived(tmp_path: Path) -> None:
         await asyncio.to_thread(subprocess.run, ["umount", str(disk)], check=True)
 
 
-def zero_all_pages_but_the_first(store: Store) -> None:
-    """Damage the file behind SQLite's back, as a dying SD card does."""
-    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    pages = store.path.stat().st_size // schema.PAGE_BYTES
-    with store.path.open("r+b") as file:
-        file.seek(schema.PAGE_BYTES)
-        file.write(bytes((pages - 1) * schema.PAGE_BYTES))
-    store.connection.execute("PRAGMA shrink_memory")
-
-
 async def test_damage_found_while_running_begins_an_epoch_at_once_and_the_publisher_goes_on(path: Path) -> None:
     async with running(path) as buffer:
         epoch = buffer.epoch
@@ -146,6 +144,22 @@ async def test_damage_found_while_running_begins_an_epoch_at_once_and_the_publis
         assert (buffer.drops("press-1"), total(buffer).unaccounted, buffer.status.writable) == (1, 0, True)
 
 
+async def test_a_late_acknowledgement_of_a_row_from_before_never_names_one_of_the_new_file(path: Path) -> None:
+    async with running(path, limits=replace(ROOMY, keep_acked=3600.0)) as buffer:
+        for seed in range(10):
+            await buffer.append(bulky("press-1", seed))
+        await buffer.acknowledge([row.id for row in await everything(buffer)], soon=True)
+        await buffer.resend("press-1", 0, NOW * 2)
+        used = {row.id for row in await buffer.take(FIRST, 0, readings=1 << 30)}
+        await buffer._writer.run(zero_all_pages_but_the_first)
+        await buffer.append(bulky("press-1", 99))
+        await buffer.acknowledge([row.id for row in await everything(buffer)], soon=True)
+        await buffer.resend("press-1", 0, NOW * 2)
+        again = await buffer.take(FIRST, 0)
+        assert again
+        assert not used & {row.id for row in again}
+
+
 async def test_a_damaged_file_that_cannot_be_replaced_yet_is_replaced_later(path: Path) -> None:
     async with running(path) as buffer, failing_soon() as failing:
         epoch = buffer.epoch
@@ -162,6 +176,29 @@ async def test_a_damaged_file_that_cannot_be_replaced_yet_is_replaced_later(path
         assert await late
         assert buffer.epoch != epoch
         assert [gap.reason for gap in gaps(await everything(buffer))] == ["buffer-lost"]
+
+
+async def test_a_damaged_file_that_was_renamed_but_for_its_journal_is_replaced_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, refused = Path.rename, list[Path]()
+
+    def refuse_a_journal(source: Path, target: Path) -> Path:
+        if source.name.endswith("-wal") and not refused:
+            refused.append(source)
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(source, target)
+
+    async with running(path) as buffer:
+        epoch = buffer.epoch
+        for seed in range(10):
+            await buffer.append(bulky("press-1", seed))
+        monkeypatch.setattr(Path, "rename", refuse_a_journal)
+        await buffer._writer.run(zero_all_pages_but_the_first)
+        assert await buffer.append(bulky("press-1", 99))
+        assert refused != []
+        assert buffer.epoch != epoch
+        assert buffer.status.writable
 
 
 async def test_a_commit_is_a_success_though_the_disk_cannot_be_measured(path: Path) -> None:

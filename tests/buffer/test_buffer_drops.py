@@ -151,6 +151,18 @@ def test_old_batches_expire_by_running_time_and_gap_records_never_do(path: Path)
     assert_lawful(store)
 
 
+def test_one_commit_lets_no_more_expire_than_takes_a_moment(path: Path) -> None:
+    now = 0.0
+    store = open_at(path, Limits(64 * MIB, max_age=3600.0), clock=lambda: now)
+    commit(store, *(batch_of("press-1") for _ in range(5000)))
+    now = 3700.0
+    commit(store)
+    assert 0 < sum(ledger.pending for ledger in store.ledgers().values()) < 5000 * 3
+    commit(store)
+    assert (store.ledgers()["press-1"].pending, store.ledgers()["press-1"].dropped) == (0, 15000)
+    assert_lawful(store)
+
+
 def test_that_nothing_is_due_to_expire_is_known_without_reading_every_row(path: Path) -> None:
     store = open_at(path, Limits(64 * MIB, max_age=3600.0))
     commit(store, *(batch_of("press-1") for _ in range(2000)))

@@ -113,6 +113,22 @@ def test_a_resent_row_that_gives_way_is_no_loss(path: Path) -> None:
     assert store.ledgers()["press-1"].dropped == 0
 
 
+@pytest.mark.parametrize("values", [20, 2000])
+def test_what_is_kept_can_be_sent_again_in_a_buffer_that_is_full_of_it(path: Path, values: int) -> None:
+    store = open_at(path, replace(HOUR, max_bytes=MIB))
+    seed = 0
+    while store.tables.kept_rows == seed:  # until the first of them give way
+        commit(store, *(bulky(f"press-{number % 3}", number, values) for number in range(seed, seed + 40)))
+        acknowledge_all(store)
+        seed += 40
+    kept_before = store.tables.kept_rows
+    for device in ("press-1", "press-0", "press-2"):
+        assert resend(store, device).samples > 0
+    assert store.level().rows > kept_before / 2
+    assert store.tables.kept_rows == 0
+    assert_lawful(store)
+
+
 def test_kept_rows_are_forgotten_when_their_time_is_over(path: Path) -> None:
     now = 0.0
     store = open_at(path, HOUR, clock=lambda: now)
@@ -152,6 +168,19 @@ def test_new_rows_never_get_the_ids_of_kept_ones(path: Path) -> None:
         assert resend(store, "press-1").samples > 0
         acknowledge_all(store)
     assert store.tables.kept_rows == 4
+
+
+def test_a_resend_while_no_gateway_runs_does_not_count_as_time_in_which_one_ran(path: Path) -> None:
+    store = open_at(path, HOUR)
+    commit(store, at(1))
+    acknowledge_all(store)
+    store.close()
+    store = open_at(path, HOUR)
+    span = kept.Span("press-1", 0, NOW, kept.newest(store))
+    kept.resend_some(store, span, kept.Resent(0, 0, 0), NOW + DAY_MS)
+    commit(store, now=NOW + DAY_MS)
+    store.close()
+    assert open_at(path, HOUR).stopped_ms == NOW
 
 
 async def test_the_running_buffer_sends_again_and_says_so_to_whoever_waits(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Whatever became of the file: polling goes on, what is unharmed arrives, the rest is told (P2, P3, P4, P11)."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import wrecks
+from buffer_cases import ROOMY, open_at
 from wrecks import COUNT, IN_WAL, Left
 
 from gateway.buffer import schema
@@ -162,3 +164,16 @@ async def test_a_damaged_end_of_the_wal_costs_what_was_in_it_and_nothing_else(
     came = await wrecks.come_back(left)
     assert came.samples.items() <= left.samples.items()
     assert len(left.samples) - len(came.samples) <= IN_WAL
+
+
+def test_a_power_cut_right_after_a_file_of_version_1_was_brought_up_to_date_is_no_lost_wal(tmp_path: Path) -> None:
+    workshop, path = tmp_path / "workshop.db", tmp_path / "buffer.db"
+    shutil.copy(Path(__file__).with_name("version-1.sqlite"), workshop)
+    with closing(schema.connect(workshop)) as connection:
+        schema.prepare(connection, ROOMY.max_bytes)
+        connection.execute("UPDATE identity SET clean = 0")  # a power cut before, too
+        schema.migrate(connection)
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{workshop}{suffix}", f"{path}{suffix}")
+    assert path.read_bytes()[60:64] == schema.SCHEMA_VERSION.to_bytes(4, "big")
+    assert open_at(path).identity.why is None

@@ -4,14 +4,16 @@ import asyncio
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wrecks
-from buffer_cases import MIB, PER_SAMPLE, assert_lawful, batch_of, bulky, commit, gaps, open_at, ranges
-from buffer_running import busy, running
-from wrecks import Came, Left, assert_true, come_back
+from buffer_cases import MIB, NOW, PER_SAMPLE, assert_lawful, batch_of, bulky, commit, gaps, open_at, ranges
+from buffer_running import busy, running, zero_all_pages_but_the_first
+from wrecks import NEW, Came, Left, assert_true, come_back
 
 from gateway.buffer import Buffer, Limits, codec, folder, salvage, schema
+from gateway.buffer.past import Chunk, Loss, take_over
 from gateway.buffer.stored import FIRST
 from gateway.buffer.wreck import END, Wreck
 from gateway.model import Gap, Sample
@@ -119,6 +121,61 @@ async def test_a_copy_of_a_disk_leaves_what_the_other_machine_wrote(tmp_path: Pa
     assert came.samples == {}
     (why,) = came.left_aside.values()
     assert why == "it was written on a machine with another machine-id, which may still send it itself"
+
+
+async def test_a_file_is_kept_when_the_one_it_was_taken_over_into_proves_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, emptied = damaged(tmp_path), asyncio.Event()
+    wait = salvage.Salvage._wait_for
+
+    async def note_and_wait(self: salvage.Salvage, *arguments: Any) -> None:
+        if arguments[-1] == 0:  # all is taken over, and nothing of it delivered
+            emptied.set()
+        await wait(self, *arguments)
+
+    monkeypatch.setattr(salvage.Salvage, "_wait_for", note_and_wait)
+    monkeypatch.setattr(salvage, "LOOK_S", 0.05)
+    async with running(left.path) as buffer:
+        await emptied.wait()
+        epoch, came = buffer.epoch, Came()
+        await buffer._writer.run(zero_all_pages_but_the_first)
+        await buffer.append(batch_of("press-1"))
+        assert buffer.epoch != epoch
+        while folder.set_asides(left.path):
+            await wrecks.deliver(buffer, left, came)
+            await asyncio.sleep(0.01)
+    assert len(left.samples) - len(came.samples) <= 120
+
+
+def damage_meta(left: Left, *devices: str) -> None:
+    """Flip a bit in what tells of the tags of some devices; the rows themselves are whole."""
+    wrecks.close_cleanly(left)
+    for device in devices:
+        blob = codec.pack_meta(next(batch.meta for batch in NEW if batch.meta.device == device))
+        wrecks.flip(left.path, [left.path.read_bytes().find(blob) + len(blob) // 2])
+
+
+async def test_rows_without_a_readable_meta_are_told_and_their_file_is_left(tmp_path: Path) -> None:
+    left = wrecks.leave(tmp_path)
+    damage_meta(left, "press-1", "press-2")
+    came = await come_back(left)
+    assert came.samples == {}
+    told = {seq for first, last in ranges(came.gaps) for seq in range(first or 0, last + 1)}
+    assert {seq for _, seq in left.samples} <= told
+    (why,) = came.left_aside.values()
+    assert why == salvage.UNTOLD
+    again = await come_back(left)
+    assert (again.samples, list(again.left_aside), ranges(again.gaps)) == ({}, list(came.left_aside), [])
+
+
+def test_a_loss_of_a_device_of_which_nothing_is_known_leaves_the_file(tmp_path: Path) -> None:
+    store = open_at(tmp_path / "buffer.db")
+    chunk = Chunk("gone", END, b"[]", [], [Loss("abc", "press-9", 1, 2)], {})
+    assert not store.transact(lambda work: take_over(work, chunk, patient=True), NOW)
+    assert store.transact(lambda work: take_over(work, chunk), NOW)
+    assert salvage._is_untold(store, "gone")
+    assert_lawful(store)
 
 
 def test_losses_of_another_epoch_are_not_joined_to_what_is_known_of_its_end(tmp_path: Path) -> None:

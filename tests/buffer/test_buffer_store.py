@@ -122,6 +122,24 @@ def test_take_gives_at_least_one_row_and_about_as_many_readings_as_asked_for(pat
     assert [row.id for row in store.take(0, upto=6)] == [5, 6]
 
 
+def test_what_was_read_before_the_disk_failed_is_given_when_it_reads_again(path: Path) -> None:
+    store = open_at(path)
+    commit(store, *(batch_of("press-1") for _ in range(3)))
+    asked = 0
+
+    def fail_at_the_third_blob(statement: str) -> None:
+        nonlocal asked
+        asked += statement.startswith("SELECT blob FROM blobs")
+        if asked == 3:
+            store.connection.interrupt()
+
+    store.connection.set_trace_callback(fail_at_the_third_blob)
+    with pytest.raises(sqlite3.OperationalError):
+        store.take(0)
+    store.connection.set_trace_callback(None)
+    assert seqs(store.take(0), "press-1") == [1, 2, 3]
+
+
 def test_the_age_of_the_oldest_row_survives_a_restart(path: Path) -> None:
     store = open_at(path)
     commit(store, batch_of("press-1"))
