@@ -60,6 +60,10 @@ def _stamp(value: DataValue, clock: Clock) -> int | None:
 
 
 def _sample(ts: int, row: _Row, names: tuple[str, ...], rx: int | None, unpack: Unpack) -> Sample:
+    if len(row) == 1:  # of a server that stamps each value by itself: 0.7 us less
+        ((column, only),) = row.items()
+        if not only.status and type(only.value) not in _UNUSABLE:
+            return Sample(ts, (column,), (only.value,), 1, rx=rx)
     columns = tuple(sorted(row))
     found = [row[column] for column in columns]
     values, statuses = tuple([value.value for value in found]), [value.status for value in found]
