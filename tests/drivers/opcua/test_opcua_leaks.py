@@ -68,7 +68,9 @@ async def test_200_connects_that_are_cancelled_at_random_leave_nothing(peer: Pee
                 await open_and_close(device)
 
     await assert_nothing_stays(attempt)
-    assert len(peer.server.iserver._external_sessions) == 0
+    async with asyncio.timeout(BOUND_S):  # the server may still be busy with who left last
+        while peer.server.iserver._external_sessions:
+            await asyncio.sleep(0.02)
 
 
 async def test_connects_to_a_server_that_falls_silent_at_any_moment_leave_nothing(peer: Peer) -> None:
