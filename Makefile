@@ -51,6 +51,7 @@ fault-test: $(VENV)/.test
 
 opcua-fault-test: $(VENV)/.test
 	$(BIN)/python -m tests.faults.opcua_cycles --cycles $(CYCLES) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.faults.opcua_many
 	$(BIN)/python -m pytest -q -s tests/end_to_end/test_opcua_faults.py tests/end_to_end/opcua_whole_way.py
 
 opcua-kill-test: $(VENV)/.test
