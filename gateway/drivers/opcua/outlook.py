@@ -7,7 +7,6 @@ structures behind the tags, properties such as units and ranges, history, refusa
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Final
 
 from gateway.drivers.opcua.facts import ATTRIBUTES
 from gateway.drivers.opcua.limits import Limits, Service
@@ -16,8 +15,6 @@ from gateway.drivers.opcua.subscription import wishes
 from gateway.drivers.opcua.subscription.groups import by_interval
 from gateway.drivers.opcua.survey import BASICS
 from gateway.drivers.opcua.watch import LOOK, LOOK_S
-
-_ATTRIBUTES_OF_A_DEADBAND: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +81,8 @@ def _subscriptions(section: OpcuaDevice, limits: Limits) -> tuple[Subscription, 
 def _connect(section: OpcuaDevice, limits: Limits, subscriptions: Sequence[Subscription]) -> Mapping[str, int]:
     """Count the requests of the first connect: later ones find most of it remembered."""
     nodes = dict.fromkeys(tag.node for tag in section.tags)
-    deadbands = sum(wishes.deadband(tag) is not None for tag in section.tags) if section.mode == "subscribe" else 0
     read, monitor = limits.of(Service.READ), limits.of(Service.MONITOR)
-    attributes = (len(LOOK), len(BASICS), len(ATTRIBUTES) * len(nodes), _ATTRIBUTES_OF_A_DEADBAND * deadbands)
+    attributes = (len(LOOK), len(BASICS), len(ATTRIBUTES) * len(nodes))
     registered = 0
     if section.mode == "poll" and limits.of(Service.REGISTER):
         registered = ceil(sum(not _is_numeric(node) for node in nodes) / limits.of(Service.REGISTER))

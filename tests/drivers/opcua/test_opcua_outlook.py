@@ -37,8 +37,9 @@ def every_tag(section: OpcuaDevice, rate: float = 20.0) -> list[tuple[tuple[int,
     return [(tuple(range(len(section.tags))), rate)]
 
 
-async def test_a_subscribed_server_is_asked_so_often_at_connect(robot: OpcuaSimulator) -> None:
-    section = robot_section(robot, FASTER, timeout="5s")
+@pytest.mark.parametrize("more", [{}, {"deadband": 1}])
+async def test_a_subscribed_server_is_asked_so_often_at_connect(robot: OpcuaSimulator, more: dict[str, Any]) -> None:
+    section = robot_section(robot, [{**tag, **more} for tag in FASTER], timeout="5s")
     outlook = look_ahead(section, LIMITS, every_tag(section))
     robot.faults.requests.clear()
     store = Store()
