@@ -9,6 +9,7 @@ import pytest
 
 from gateway.drivers.base import Shared
 from gateway.drivers.opcua.device import open_device
+from gateway.drivers.opcua.section import OpcuaDevice
 from gateway.errors import DeviceError
 from gateway.model import Bookmark
 from simulators.relay import Relay
@@ -54,16 +55,9 @@ class Store:
 async def test_a_link_that_breaks_five_times_leaves_one_session_and_loses_no_value(
     server: NodeServer, tmp_path: Path, mode: str
 ) -> None:
-    relay = Relay(("127.0.0.1", int(server.endpoint.rpartition(":")[2])))
-    await relay.start()
-    device = server.section(
-        [{"name": "count", "node": node("count"), "sampling": "0s", "queue": 10_000}],
-        interval="100ms",
-        endpoint=f"opc.tcp://127.0.0.1:{relay.port}",
-        **(logging_in(server, tmp_path, mode) if mode else {}),
-    )
+    relay = Relay(address_of(server))
+    device = await counting_behind(relay, server, **(logging_in(server, tmp_path, mode) if mode else {}))
     store = Store()
-    await server.order("count", name="count", every_ms=EVERY_MS)
 
     async def follow(until: int | None) -> None:
         async with asyncio.timeout(BOUND_S), device.open(store.shared) as driver:
@@ -84,6 +78,18 @@ async def test_a_link_that_breaks_five_times_leaves_one_session_and_loses_no_val
     assert sorted(set(store.counts)) == list(range(min(store.counts), max(store.counts) + 1))
     assert store.gaps == 0
     await relay.stop()
+
+
+def address_of(server: NodeServer) -> tuple[str, int]:
+    return "127.0.0.1", int(server.endpoint.rpartition(":")[2])
+
+
+async def counting_behind(relay: Relay, server: NodeServer, **keys: Any) -> OpcuaDevice:
+    """Let the server count, and give the device that follows it through a relay."""
+    await relay.start()
+    await server.order("count", name="count", every_ms=EVERY_MS)
+    tag = {"name": "count", "node": node("count"), "sampling": "0s", "queue": 10_000}
+    return server.section([tag], interval="100ms", endpoint=f"opc.tcp://127.0.0.1:{relay.port}", **keys)
 
 
 def logging_in(server: NodeServer, folder: Path, mode: str) -> dict[str, Any]:
@@ -112,16 +118,9 @@ class Counting(Relay):
 async def test_the_keys_of_a_channel_are_renewed_five_times_and_no_value_is_lost(
     server: NodeServer, tmp_path: Path, mode: str
 ) -> None:
-    relay = Counting(("127.0.0.1", int(server.endpoint.rpartition(":")[2])))
-    await relay.start()
-    device = server.section(
-        [{"name": "count", "node": node("count"), "sampling": "0s", "queue": 10_000}],
-        interval="100ms",
-        endpoint=f"opc.tcp://127.0.0.1:{relay.port}",
-        **logging_in(server, tmp_path, mode),
-    )
+    relay = Counting(address_of(server))
+    device = await counting_behind(relay, server, **logging_in(server, tmp_path, mode))
     store = Store()
-    await server.order("count", name="count", every_ms=EVERY_MS)
     async with asyncio.timeout(BOUND_S), open_device(device, store.shared, channel_s=CHANNEL_S) as driver:
         changes, connections = driver.changes(), relay.connections
         begun = relay.requests

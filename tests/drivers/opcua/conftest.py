@@ -11,6 +11,8 @@ import pytest_asyncio
 from opcua_certificates import Certificate, make_certificate
 from opcua_peer import Peer, new_server
 
+from simulators.opcua_server import OpcuaSimulator
+
 _HERE = Path(__file__).parent
 
 
@@ -45,6 +47,25 @@ async def peer(server: Any, certificate: Certificate) -> AsyncIterator[Peer]:
     yield peer
     await peer.stop()
     await peer.clear()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def running() -> AsyncIterator[OpcuaSimulator]:
+    """The simulated robot, for all tests of a file."""
+    async with OpcuaSimulator() as simulator:
+        yield simulator
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def robot(running: OpcuaSimulator) -> AsyncIterator[OpcuaSimulator]:
+    """The robot without a fault, and without a client of before."""
+    await running.clear()
+    running.faults.requests.clear()
+    yield running
+    await running.clear()
+    await running.forget_subscriptions()
+    await running.stop()  # forgets all sessions
+    await running.start()
 
 
 @pytest.fixture(autouse=True)

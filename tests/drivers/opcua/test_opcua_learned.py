@@ -20,12 +20,6 @@ TAGS = [{"name": variable.path, "node": variable.node} for variable in VARIABLES
 COLUMNS = tuple(range(len(TAGS)))
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def running() -> AsyncIterator[OpcuaSimulator]:
-    async with OpcuaSimulator() as simulator:
-        yield simulator
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def robot(running: OpcuaSimulator) -> AsyncIterator[OpcuaSimulator]:
     yield running

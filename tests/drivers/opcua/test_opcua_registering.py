@@ -133,6 +133,17 @@ async def test_registering_keeps_within_the_limit(peer: Peer, registry: Registry
     assert registry.asked == [NAMES[:2], NAMES[2:]]
 
 
+async def read_by_plain_ids(peer: Peer, registry: Registry) -> None:
+    """Poll in two sessions: all is read by the config's ids, and the server was asked for others once."""
+    shared = Shared("hall-3")
+    for _ in range(2):
+        async with asyncio.timeout(BOUND_S), section(peer, NAMES).open(shared) as driver:
+            for _ in range(3):
+                assert await poll(driver) == RIGHT
+                assert last_read(peer) == NAMES
+    assert registry.asked == [NAMES]
+
+
 @pytest.mark.parametrize(
     "refusal", ["BadServiceUnsupported", "BadNotImplemented", "BadNodeIdInvalid", "BadOutOfMemory"]
 )
@@ -141,25 +152,13 @@ async def test_where_the_server_refuses_the_plain_ids_are_read_and_it_is_not_ask
 ) -> None:
     await alike(peer)
     registry.refusal = getattr(ua.StatusCodes, refusal)
-    shared = Shared("hall-3")
-    for _ in range(2):
-        async with asyncio.timeout(BOUND_S), section(peer, NAMES).open(shared) as driver:
-            for _ in range(3):
-                assert await poll(driver) == RIGHT
-                assert last_read(peer) == NAMES
-    assert registry.asked == [NAMES]
+    await read_by_plain_ids(peer, registry)
 
 
 async def test_where_the_server_gives_the_same_ids_it_is_not_asked_again(peer: Peer, registry: Registry) -> None:
     await alike(peer)
     registry.aliases.clear()
-    shared = Shared("hall-3")
-    for _ in range(2):
-        async with asyncio.timeout(BOUND_S), section(peer, NAMES).open(shared) as driver:
-            for _ in range(3):
-                assert await poll(driver) == RIGHT
-                assert last_read(peer) == NAMES
-    assert registry.asked == [NAMES]
+    await read_by_plain_ids(peer, registry)
 
 
 async def test_a_node_without_an_id_of_its_own_costs_the_others_none(peer: Peer, registry: Registry) -> None:

@@ -3,11 +3,9 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from opcua_peer import BOUND_S
 from opcua_robot import COUNTER, Store, killed, robot_section
 
@@ -15,23 +13,6 @@ from gateway.errors import DeviceError
 from simulators.opcua_server import OpcuaSimulator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def running() -> AsyncIterator[OpcuaSimulator]:
-    async with OpcuaSimulator() as simulator:
-        yield simulator
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def robot(running: OpcuaSimulator) -> AsyncIterator[OpcuaSimulator]:
-    await running.clear()
-    running.faults.requests.clear()
-    yield running
-    await running.clear()
-    await running.forget_subscriptions()
-    await running.stop()  # forgets all sessions
-    await running.start()
 
 
 def fresh(values: list[Any]) -> list[Any]:

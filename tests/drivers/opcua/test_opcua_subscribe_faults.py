@@ -2,11 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from opcua_peer import BOUND_S
 from opcua_robot import COUNTER, Store, robot_section
 
@@ -17,23 +15,6 @@ from simulators.robot import VARIABLES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BY_NAME = {variable.path.removeprefix("Robot."): variable.node for variable in VARIABLES}
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def running() -> AsyncIterator[OpcuaSimulator]:
-    async with OpcuaSimulator() as simulator:
-        yield simulator
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def robot(running: OpcuaSimulator) -> AsyncIterator[OpcuaSimulator]:
-    await running.clear()
-    running.faults.requests.clear()
-    yield running
-    await running.clear()
-    await running.forget_subscriptions()
-    await running.stop()  # forgets all sessions
-    await running.start()
 
 
 def tag(name: str, **keys: Any) -> dict[str, Any]:
