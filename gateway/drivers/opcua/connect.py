@@ -3,7 +3,8 @@
 On every connect: ask the server for its endpoints, take the one with exactly the configured policy and mode, verify
 its certificate, open the channel with that certificate and no other, let the server prove in CreateSession that it
 holds the certificate's key and offers what it offered before, and only then log in (OPC 10000-4 sections 5.5.4,
-5.7.2, 6.1.3).
+5.7.2, 6.1.3). Where a broken link has left a session, that one is logged into first, to be closed: its server was
+proved when it was made, and the channel proves it again.
 """
 
 import asyncio

@@ -102,13 +102,9 @@ class Facts:
         missing = [node for node in nodes if node not in self._known]
         found = zip(missing, await _ask(self.session, self.server, self.definitions, missing), strict=True)
         told = {node: fact for node, fact in found if fact.data_type is not None}
-        known = [fact for node in nodes if (fact := told.get(node) or self._known.get(node)) is not None]
-        await self.definitions.learn({fact.data_type for fact in known if fact.data_type is not None})
-        open_nodes = [
-            node
-            for node in nodes
-            if (fact := told.get(node) or self._known.get(node)) is not None and _is_open(fact, self.definitions)
-        ]
+        known = {node: fact for node in nodes if (fact := told.get(node) or self._known.get(node)) is not None}
+        await self.definitions.learn({fact.data_type for fact in known.values() if fact.data_type is not None})
+        open_nodes = [node for node, fact in known.items() if _is_open(fact, self.definitions)]
         await _meet(self.session, self.server, self.definitions, open_nodes)
         await _settle_ranks(self.session, self.server, self.definitions, told)
         # Last of all: of what was asked over a link that broke, nothing is taken for known.

@@ -70,7 +70,7 @@ class ServerWatch(Watch):
     """Watches one of several servers, and gives it up when another may be better."""
 
     def __init__(self, session: Session, memory: MutableMapping[str, Any], *, alone: bool) -> None:
-        super().__init__(session, Limits(found=Learned.of(memory, session.address).found).apart())
+        super().__init__(session, Limits(found=dict(Learned.of(memory, session.address).found)))
         self._memory = memory
         self._alone = alone
         self._first: Rank | None = None

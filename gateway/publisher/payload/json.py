@@ -141,7 +141,7 @@ class _OpenMessage:
     def _empty(self) -> None:
         self._samples: list[bytes] = []
         self._rows: dict[int, int] = {}
-        self._last: tuple[int, Sample | Gap]
+        self._first: tuple[int, Sample | Gap]
         self._size = len(self._head) + len(b"]}")
 
     def takes(self, row: Stored, most: int | None) -> bool:
@@ -157,7 +157,8 @@ class _OpenMessage:
             encoded = encode_sample(self._meta, sample, seq)
             if self._size + len(encoded) > self._aim or len(self._samples) == self._most:
                 yield from self.close()
-            self._last = (seq, sample)
+            if not self._samples:
+                self._first = (seq, sample)
             self._samples.append(encoded)
             self._size += len(encoded) + len(b",")
             self._rows[row.id] = row.readings
@@ -169,6 +170,6 @@ class _OpenMessage:
             rows, readings = tuple(self._rows), sum(self._rows.values())
             fits = len(payload) <= self._limit
             count = len(self._samples)
-            letter = _letter(*self._last, self._samples[0]) if count == 1 else None
+            letter = _letter(*self._first, self._samples[0]) if count == 1 else None
             yield Message(self._meta.topic, payload, self._meta, rows, readings, fits, coding, count, letter)
         self._empty()
